@@ -1,0 +1,5 @@
+//! The connection: credentials, subscription, clouds, transport.
+
+mod transport;
+
+pub use transport::{Transport, TransportBuilder};

@@ -1,0 +1,1 @@
+//! Drive nix: installables, events, and the image in the output.
