@@ -1,1 +1,5 @@
-//! azure-nixos-emulator
+//! A local Azure for tests and first steps.
+
+mod clock;
+
+pub use clock::Clock;
