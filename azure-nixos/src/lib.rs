@@ -2,6 +2,7 @@
 
 pub mod arm;
 pub mod azure;
+mod backoff;
 pub mod disk;
 mod error;
 pub mod image;

@@ -52,6 +52,12 @@ impl Transport {
         TransportBuilder::default()
     }
 
+    /// A transport that is somebody else's client: a recording, a stand-in.
+    #[cfg(test)]
+    pub(crate) fn from_client(client: Arc<dyn HttpClient>) -> Self {
+        Self { client }
+    }
+
     /// The client for the SDK's pipelines.
     pub(crate) fn http_client(&self) -> Arc<dyn HttpClient> {
         Arc::clone(&self.client)

@@ -1,0 +1,476 @@
+//! Requests to Azure Resource Manager: authorisation, retries, decoding.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use azure_core::credentials::TokenCredential;
+use azure_core::http::headers::{HeaderName, Headers};
+use azure_core::http::{
+    ClientOptions, Context, Method, Pipeline, PipelineSendOptions, Request, RetryOptions,
+};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use url::Url;
+
+use super::error::ServiceError;
+use super::operation::{Finish, Operation};
+use super::{ResourceId, resources};
+use crate::azure::Transport;
+use crate::backoff::{self, Backoff};
+use crate::{Error, ErrorKind, Result};
+
+/// Waits between tries of one request.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
+
+/// Tries of one request. With the waits above that is about two minutes of a broken service.
+const TRIES: u32 = 8;
+
+/// Time for one answer. The gateway itself gives up on a resource provider after 60 seconds.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Time for a request and all its tries; a throttled service may ask for minutes.
+const REQUEST_BUDGET: Duration = Duration::from_secs(600);
+
+/// A request body is small; an answer that is not is no answer of Resource Manager.
+const LARGEST_PAGE_COUNT: usize = 10_000;
+
+/// A client of Azure Resource Manager for one subscription. Cloning it is cheap.
+///
+/// Every request asks the credential for a token, so that none runs out in the middle of a long
+/// upload; a request that is refused for its token is sent once more with a new one. Transient
+/// failures (no connection, 408, 429, 5xx, a lock held by another operation) are tried again, with
+/// `Retry-After` honoured.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    endpoint: Url,
+    scope: String,
+    subscription: String,
+    credential: Arc<dyn TokenCredential>,
+    pipeline: Pipeline,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &self.0.endpoint.as_str())
+            .field("subscription", &self.0.subscription)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer with a status below 400.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        self.headers
+            .get_optional_str(&HeaderName::from_static(name))
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        backoff::retry_after(|name| self.header(name), SystemTime::now())
+    }
+
+    /// The body as JSON; an empty body is `null`, as which `()` and options decode.
+    pub(crate) fn json<T: DeserializeOwned>(&self, doing: &str) -> Result<T> {
+        let text: &[u8] = if self.body.iter().all(u8::is_ascii_whitespace) {
+            b"null"
+        } else {
+            &self.body
+        };
+        decode(text, doing)
+    }
+}
+
+/// Decodes JSON with an error that names the field.
+pub(crate) fn decode<T: DeserializeOwned>(text: &[u8], doing: &str) -> Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        Error::new(
+            ErrorKind::Service,
+            format!("cannot {doing}: the answer of the service is not what its contract says"),
+        )
+        // The error below quotes at most one value; no field that is decoded is a secret but the
+        // access URL, and its own decoder does not quote.
+        .with_source(error)
+    })
+}
+
+impl Client {
+    /// A client from its parts: the endpoint without a path (`https://management.azure.com`), the
+    /// scope of its tokens, and the subscription.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when the endpoint is not an `https` URL: a token would travel
+    /// in the clear.
+    pub fn new(
+        endpoint: &str,
+        scope: impl Into<String>,
+        subscription: impl Into<String>,
+        credential: Arc<dyn TokenCredential>,
+        transport: &Transport,
+    ) -> Result<Self> {
+        let refuse = || {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("{endpoint:?} cannot be the endpoint of Resource Manager"),
+            )
+            .with_hint("it must be an https URL such as https://management.azure.com")
+        };
+        let url = Url::parse(endpoint).map_err(|_| refuse())?;
+        if url.scheme() != "https" || url.host_str().is_none() {
+            return Err(refuse());
+        }
+        let options = ClientOptions {
+            transport: Some(transport.sdk()),
+            // One retry layer: the one below, which knows operations and provider registration.
+            retry: RetryOptions::none(),
+            ..ClientOptions::default()
+        };
+        let pipeline = Pipeline::new(
+            Some(env!("CARGO_PKG_NAME")),
+            Some(env!("CARGO_PKG_VERSION")),
+            options,
+            Vec::new(),
+            Vec::new(),
+            None,
+        );
+        Ok(Self(Arc::new(Inner {
+            endpoint: url,
+            scope: scope.into(),
+            subscription: subscription.into(),
+            credential,
+            pipeline,
+        })))
+    }
+
+    /// The subscription that names without one belong to.
+    #[must_use]
+    pub fn subscription_id(&self) -> &str {
+        &self.0.subscription
+    }
+
+    /// The id of a resource of a full type (`Microsoft.Compute/disks`) in this subscription.
+    #[must_use]
+    pub fn resource_id(&self, group: &str, kind: &str, name: &str) -> ResourceId {
+        ResourceId::new(self.subscription_id(), group, kind, name)
+    }
+
+    /// The URL of a path, with the version of the API and further query parameters.
+    pub(crate) fn url(&self, path: &str, api_version: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.0.endpoint.clone();
+        url.set_path(path);
+        url.query_pairs_mut()
+            .clear()
+            .extend_pairs(query)
+            .append_pair("api-version", api_version);
+        url
+    }
+
+    /// Whether a URL from an answer may be sent the token: the endpoint's own host or one below it.
+    fn trusts(&self, url: &Url) -> bool {
+        let (Some(host), Some(own)) = (url.host_str(), self.0.endpoint.host_str()) else {
+            return false;
+        };
+        let regional = host
+            .strip_suffix(own)
+            .is_some_and(|rest| rest.ends_with('.'));
+        url.scheme() == "https"
+            && (host.eq_ignore_ascii_case(own) || regional)
+            && url.port_or_known_default() == self.0.endpoint.port_or_known_default()
+    }
+
+    /// A URL from an answer, absolute or relative.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Service`] when it leads to a host that must not see the token.
+    pub(crate) fn follow(&self, base: &Url, link: &str, doing: &str) -> Result<Url> {
+        let url = base.join(link).ok().filter(|url| self.trusts(url));
+        url.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Service,
+                format!("cannot {doing}: the service refers to an address that is not its own"),
+            )
+        })
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, url: Url, doing: &str) -> Result<T> {
+        self.send(Method::Get, &url, None, doing).await?.json(doing)
+    }
+
+    /// `None` when it does not exist, or its group does not.
+    pub(crate) async fn find<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        doing: &str,
+    ) -> Result<Option<T>> {
+        match self.get(url, doing).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn list<T: DeserializeOwned>(&self, url: Url, doing: &str) -> Result<Vec<T>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase", bound = "T: DeserializeOwned")]
+        struct Page<T> {
+            #[serde(default = "Vec::new")]
+            value: Vec<T>,
+            next_link: Option<String>,
+        }
+        let mut items = Vec::new();
+        let mut next = Some(url);
+        let mut pages = 0;
+        while let Some(url) = next {
+            let page: Page<T> = self.get(url.clone(), doing).await?;
+            items.extend(page.value);
+            pages += 1;
+            if pages == LARGEST_PAGE_COUNT {
+                return Err(Error::new(
+                    ErrorKind::Service,
+                    format!("cannot {doing}: the list does not end"),
+                ));
+            }
+            next = match page.next_link.as_deref() {
+                None | Some("") => None,
+                Some(link) => Some(self.follow(&url, link, doing)?),
+            };
+        }
+        Ok(items)
+    }
+
+    /// Creates or replaces.
+    pub(crate) async fn put<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: &B,
+        doing: String,
+    ) -> Result<Operation<T>> {
+        let body = encode(body, &doing)?;
+        let reply = self.send(Method::Put, &url, Some(body), &doing).await?;
+        Ok(Operation::new(
+            self.clone(),
+            doing,
+            url,
+            Finish::Resource,
+            reply,
+        ))
+    }
+
+    /// Does something to a resource.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: Option<Bytes>,
+        finish: Finish,
+        doing: String,
+    ) -> Result<Operation<T>> {
+        let reply = self.send(Method::Post, &url, body, &doing).await?;
+        Ok(Operation::new(self.clone(), doing, url, finish, reply))
+    }
+
+    /// Deletes; that there is nothing to delete is a success.
+    pub(crate) async fn delete(&self, url: Url, doing: String) -> Result<Operation<()>> {
+        let reply = match self.send(Method::Delete, &url, None, &doing).await {
+            Err(error) if error.status() == Some(404) => Reply {
+                status: 204,
+                headers: Headers::new(),
+                body: Bytes::new(),
+            },
+            other => other?,
+        };
+        Ok(Operation::new(
+            self.clone(),
+            doing,
+            url,
+            Finish::Nothing,
+            reply,
+        ))
+    }
+
+    /// Sends a request until it is answered for good.
+    ///
+    /// An unregistered resource provider is registered, once, and the request sent again.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<Bytes>,
+        doing: &str,
+    ) -> Result<Reply> {
+        match self.send_retrying(method, url, body.clone(), doing).await {
+            Err(error) if error.code() == Some("MissingSubscriptionRegistration") => {
+                let Some(namespace) = resources::provider_of(url.path()) else {
+                    return Err(error);
+                };
+                self.register_provider(namespace).await.map_err(|failed| {
+                    failed.with_hint(format!(
+                        "register it once by hand: az provider register -n {namespace}"
+                    ))
+                })?;
+                self.send_retrying(method, url, body, doing).await
+            }
+            other => other,
+        }
+    }
+
+    /// [`send`](Self::send) for the requests that register a provider, which must not do so again.
+    pub(crate) async fn send_retrying(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<Bytes>,
+        doing: &str,
+    ) -> Result<Reply> {
+        let started = Instant::now();
+        let mut failed = 0;
+        let mut token_refused = false;
+        loop {
+            let (error, wanted) = match self.attempt(method, url, body.clone(), doing).await {
+                Ok(reply) if reply.status < 400 => return Ok(reply),
+                Ok(reply) => {
+                    let refusal = ServiceError::decode(reply.status, &reply.body);
+                    let wanted = reply.retry_after();
+                    let mut error = refusal.into_error(doing);
+                    if let Some(id) = reply.header("x-ms-request-id") {
+                        error = error.with_context("request id", id);
+                    }
+                    if reply.status == 401 && !token_refused {
+                        token_refused = true;
+                        self.forget_token();
+                        continue;
+                    }
+                    (error, wanted)
+                }
+                Err(error) => (error, None),
+            };
+            failed += 1;
+            let wait = wanted.unwrap_or_else(|| BACKOFF.wait(failed));
+            if !error.is_retryable() || failed == TRIES || started.elapsed() + wait > REQUEST_BUDGET
+            {
+                return Err(error);
+            }
+            tracing::info!(
+                tries = failed,
+                wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                "{error}; trying again"
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One request and its answer, whatever the status.
+    async fn attempt(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<Bytes>,
+        doing: &str,
+    ) -> Result<Reply> {
+        let started = Instant::now();
+        let token = self
+            .0
+            .credential
+            .get_token(&[&self.0.scope], None)
+            .await
+            .map_err(|error| login_error(error, doing))?;
+        let mut request = Request::new(url.clone(), method);
+        request.insert_header("authorization", format!("Bearer {}", token.token.secret()));
+        request.insert_header("accept", "application/json");
+        if let Some(body) = body {
+            request.insert_header("content-type", "application/json");
+            request.set_body(body);
+        }
+        let options = PipelineSendOptions {
+            skip_checks: true,
+            ..PipelineSendOptions::default()
+        };
+        let context = Context::new();
+        let sending = self.0.pipeline.send(&context, &mut request, Some(options));
+        let response = tokio::time::timeout(ATTEMPT_TIMEOUT, sending)
+            .await
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::Timeout,
+                    format!(
+                        "cannot {doing}: no answer within {} seconds",
+                        ATTEMPT_TIMEOUT.as_secs()
+                    ),
+                )
+            })?
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::Network,
+                    format!(
+                        "cannot {doing}: {} does not answer",
+                        self.0.endpoint.host_str().unwrap_or("the service")
+                    ),
+                )
+                .with_source(error)
+            })?;
+        let (status, headers, body) = response.deconstruct();
+        let status = u16::from(status);
+        // The query of a poll URL is a signature; the path says enough.
+        tracing::debug!(
+            method = method.as_str(),
+            path = url.path(),
+            status,
+            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "request"
+        );
+        Ok(Reply {
+            status,
+            headers,
+            body: Bytes::from(body),
+        })
+    }
+
+    fn forget_token(&self) {
+        tracing::debug!("the token was refused; asking for another");
+    }
+}
+
+/// The error of a credential; one of our own passes as it is.
+fn login_error(error: azure_core::Error, doing: &str) -> Error {
+    match error.into_inner() {
+        Ok(inner) => match inner.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(other) => unauthenticated(doing).with_source(other),
+        },
+        Err(error) => unauthenticated(doing).with_source(error),
+    }
+}
+
+fn unauthenticated(doing: &str) -> Error {
+    Error::new(
+        ErrorKind::Unauthenticated,
+        format!("cannot {doing}: the login gives no token"),
+    )
+    .with_hint("log in again: az login")
+}
+
+/// A body as JSON.
+pub(crate) fn encode<B: Serialize>(body: &B, doing: &str) -> Result<Bytes> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            format!("cannot {doing}: the request cannot be written as JSON"),
+        )
+        .with_source(error)
+    })
+}

@@ -1,0 +1,318 @@
+//! Managed disks, and the way to write into one directly.
+//!
+//! `ReadyToUpload` → grant → `ActiveUpload` → pages → end access → `Unattached`. Ending the access
+//! is the commit: only then does the service look at the footer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::client::encode;
+use super::super::names::Named;
+use super::super::operation::Finish;
+use super::super::{Client, Operation, ResourceId};
+use super::{DISKS, HyperVGeneration};
+use crate::{Result, SasUrl};
+
+const API: &str = "2023-10-02";
+
+/// A managed disk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct Disk {
+    /// Its id, once it exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<ResourceId>,
+    /// Its name, once it exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its region.
+    pub location: String,
+    /// Tags.
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "super::super::null_is_default"
+    )]
+    pub tags: BTreeMap<String, String>,
+    /// What it is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sku: Option<DiskSku>,
+    /// The virtual machine that has it.
+    #[serde(skip_serializing)]
+    pub managed_by: Option<ResourceId>,
+    /// Everything else.
+    pub properties: DiskProperties,
+}
+
+/// The kind of storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DiskSku {
+    /// `Standard_LRS`, `StandardSSD_LRS`, `Premium_LRS`, …
+    pub name: String,
+}
+
+impl DiskSku {
+    /// A kind of storage by its name.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+}
+
+/// Properties of a disk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct DiskProperties {
+    /// `Linux` or `Windows`; left out, a disk counts as a data disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_type: Option<String>,
+    /// Firmware of the machines that boot from it; left out, `V1` is assumed.
+    #[serde(rename = "hyperVGeneration", skip_serializing_if = "Option::is_none")]
+    pub hyper_v_generation: Option<HyperVGeneration>,
+    /// Where its content comes from.
+    pub creation_data: CreationData,
+    /// Size in GiB; unknown until an upload is committed. `diskSizeGB`, not `Gb`.
+    #[serde(rename = "diskSizeGB", skip_serializing_if = "Option::is_none")]
+    pub disk_size_gb: Option<u64>,
+    /// Where it stands between upload and machine. Never sent.
+    #[serde(skip_serializing)]
+    pub disk_state: Option<DiskState>,
+    /// State of the last operation on it. Never sent.
+    #[serde(skip_serializing)]
+    pub provisioning_state: Option<String>,
+    /// An id that no other disk of the same name ever had. Never sent.
+    #[serde(skip_serializing)]
+    pub unique_id: Option<String>,
+}
+
+/// Where the content of a disk comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct CreationData {
+    /// `Upload`, `Empty`, `Copy`, `FromImage`, …
+    pub create_option: String,
+    /// Length of the VHD that will be uploaded, its 512 bytes of footer included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_size_bytes: Option<u64>,
+}
+
+/// States of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+#[non_exhaustive]
+pub enum DiskState {
+    /// Made for an upload that has not begun.
+    ReadyToUpload,
+    /// Write access is granted.
+    ActiveUpload,
+    /// Whole, and nobody uses it.
+    Unattached,
+    /// A running machine uses it.
+    Attached,
+    /// A deallocated machine uses it.
+    Reserved,
+    /// Read access is granted.
+    ActiveSas,
+    /// Anything else; the service adds states.
+    Other(String),
+}
+
+impl From<String> for DiskState {
+    fn from(text: String) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "readytoupload" => Self::ReadyToUpload,
+            "activeupload" => Self::ActiveUpload,
+            "unattached" => Self::Unattached,
+            "attached" => Self::Attached,
+            "reserved" => Self::Reserved,
+            "activesas" => Self::ActiveSas,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl fmt::Display for DiskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadyToUpload => "ReadyToUpload",
+            Self::ActiveUpload => "ActiveUpload",
+            Self::Unattached => "Unattached",
+            Self::Attached => "Attached",
+            Self::Reserved => "Reserved",
+            Self::ActiveSas => "ActiveSAS",
+            Self::Other(text) => text,
+        })
+    }
+}
+
+impl Disk {
+    /// A disk to upload a VHD of this length into (footer included).
+    #[must_use]
+    pub fn for_upload(location: &str, sku: &str, upload_bytes: u64) -> Self {
+        Self {
+            location: location.to_owned(),
+            sku: Some(DiskSku::new(sku)),
+            properties: DiskProperties {
+                os_type: Some("Linux".to_owned()),
+                creation_data: CreationData {
+                    create_option: "Upload".to_owned(),
+                    upload_size_bytes: Some(upload_bytes),
+                },
+                ..DiskProperties::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// The answer to a grant. Two shapes exist: this one, and this one as the output of the operation.
+#[derive(Deserialize)]
+struct AccessUri {
+    #[serde(rename = "accessSAS", alias = "accessSas")]
+    access_sas: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GrantAccess {
+    access: &'static str,
+    duration_in_seconds: u64,
+}
+
+impl Client {
+    fn disk_url(&self, group: &str, name: &str, action: &str) -> url::Url {
+        let id = self.resource_id(group, DISKS, name);
+        self.url(&format!("{id}{action}"), API, &[])
+    }
+
+    /// A disk, if it exists.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn disk(&self, group: &str, name: &str) -> Result<Option<Disk>> {
+        self.find(
+            self.disk_url(group, name, ""),
+            &format!("look for the disk {name}"),
+        )
+        .await
+    }
+
+    /// Makes a disk.
+    ///
+    /// # Errors
+    /// When the name or the description is refused.
+    pub async fn create_disk(
+        &self,
+        group: &str,
+        name: &str,
+        disk: &Disk,
+    ) -> Result<Operation<Disk>> {
+        Named::Disk.check(name)?;
+        self.put(
+            self.disk_url(group, name, ""),
+            disk,
+            format!("create the disk {name} in {group}"),
+        )
+        .await
+    }
+
+    /// Grants write access to the pages of a disk that was made for an upload. Granting it again
+    /// replaces the access. At most 60 days.
+    ///
+    /// # Errors
+    /// When the disk is in another state, or the login may not.
+    pub async fn begin_disk_access(
+        &self,
+        group: &str,
+        name: &str,
+        duration: Duration,
+    ) -> Result<SasUrl> {
+        let doing = format!("get write access to the disk {name}");
+        let body = encode(
+            &GrantAccess {
+                access: "Write",
+                duration_in_seconds: duration.as_secs(),
+            },
+            &doing,
+        )?;
+        let url = self.disk_url(group, name, "/beginGetAccess");
+        let access: AccessUri = self
+            .post(url, Some(body), Finish::Output, doing)
+            .await?
+            .wait()
+            .await?;
+        SasUrl::parse(&access.access_sas)
+    }
+
+    /// Ends the access to a disk. After an upload this is the commit: the service checks the footer
+    /// and the disk becomes a whole one.
+    ///
+    /// # Errors
+    /// [`InvalidImage`](crate::ErrorKind::InvalidImage) when the footer is refused; the disk then stays as it was.
+    pub async fn end_disk_access(&self, group: &str, name: &str) -> Result<()> {
+        self.post::<()>(
+            self.disk_url(group, name, "/endGetAccess"),
+            None,
+            Finish::Nothing,
+            format!("end the access to the disk {name}"),
+        )
+        .await?
+        .wait()
+        .await
+    }
+
+    /// Deletes a disk; one that does not exist is deleted already.
+    ///
+    /// # Errors
+    /// When a machine has it, or an access to it is open.
+    pub async fn delete_disk(&self, group: &str, name: &str) -> Result<Operation<()>> {
+        self.delete(
+            self.disk_url(group, name, ""),
+            format!("delete the disk {name}"),
+        )
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_is_the_one_that_was_recorded() {
+        let mut disk = Disk::for_upload("westus", "Premium_LRS", 21_474_836_992);
+        disk.properties.hyper_v_generation = Some(HyperVGeneration::V2);
+        assert_eq!(
+            serde_json::to_value(&disk).unwrap(),
+            serde_json::json!({
+                "location": "westus",
+                "sku": { "name": "Premium_LRS" },
+                "properties": {
+                    "osType": "Linux",
+                    "hyperVGeneration": "V2",
+                    "creationData": { "createOption": "Upload", "uploadSizeBytes": 21_474_836_992_u64 }
+                }
+            })
+        );
+    }
+
+    #[test]
+    fn an_answer_is_read_whatever_is_missing_or_null() {
+        let disk: Disk = serde_json::from_value(serde_json::json!({
+            "name": "d", "location": "westus", "tags": null, "zones": ["1"],
+            "properties": { "creationData": { "createOption": "Upload" }, "diskState": "ActiveSAS",
+                            "diskSizeGB": 30, "hyperVGeneration": "V1", "new": {} }
+        }))
+        .unwrap();
+        assert_eq!(disk.properties.disk_state, Some(DiskState::ActiveSas));
+        assert_eq!(disk.properties.disk_size_gb, Some(30));
+        let state: DiskState = serde_json::from_value("Frozen".into()).unwrap();
+        assert_eq!(state, DiskState::Other("Frozen".into()));
+    }
+}
