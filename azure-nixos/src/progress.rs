@@ -27,7 +27,7 @@ pub enum Phase {
     Uploading,
     /// What arrived is compared with what was to be sent.
     Verifying,
-    /// The upload is being committed: access ends and Azure checks the footer.
+    /// The upload is being committed: the footer is written, access ends and Azure checks it.
     Committing,
     /// The image is being made from the disk.
     CreatingImage,

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use azure_core::credentials::TokenCredential;
+use async_trait::async_trait;
+use azure_core::credentials::Secret;
 use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::{
     ClientOptions, Context, Method, Pipeline, PipelineSendOptions, Request, RetryOptions,
@@ -18,7 +19,7 @@ use url::Url;
 use super::error::ServiceError;
 use super::operation::{Finish, Operation};
 use super::{ResourceId, resources};
-use crate::azure::Transport;
+use crate::azure::{Azure, Transport};
 use crate::backoff::{self, Backoff};
 use crate::{Error, ErrorKind, Result};
 
@@ -28,8 +29,12 @@ const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(30),
 };
 
-/// Tries of one request. With the waits above that is about two minutes of a broken service.
-const TRIES: u32 = 8;
+/// Tries of one request. With the waits above that outlives three quarters of a minute of a broken
+/// service on average, and a minute and a half at most.
+const MOST_TRIES: u32 = 8;
+
+/// Says in the context of an error how often the request was sent, if more than once.
+pub(crate) const TRIES: &str = "tries";
 
 /// Time for one answer. The gateway itself gives up on a resource provider after 60 seconds.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
@@ -37,7 +42,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
 /// Time for a request and all its tries; a throttled service may ask for minutes.
 const REQUEST_BUDGET: Duration = Duration::from_secs(600);
 
-/// A request body is small; an answer that is not is no answer of Resource Manager.
+/// A provider that says that it is registered may still be unknown in some region for so long.
+const SPREADING: Duration = Duration::from_secs(60);
+
+/// Pages of a list that are followed; one that has more has no end.
 const LARGEST_PAGE_COUNT: usize = 10_000;
 
 /// A client of Azure Resource Manager for one subscription. Cloning it is cheap.
@@ -51,9 +59,8 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     endpoint: Url,
-    scope: String,
     subscription: String,
-    credential: Arc<dyn TokenCredential>,
+    tokens: Arc<dyn Tokens>,
     pipeline: Pipeline,
 }
 
@@ -66,12 +73,41 @@ impl fmt::Debug for Client {
     }
 }
 
+/// Where the client gets the token of a request from.
+#[async_trait]
+pub(super) trait Tokens: Send + Sync {
+    /// A token that is good now.
+    async fn token(&self) -> Result<Secret>;
+    /// Says that the service refused this one.
+    fn forget(&self, refused: &Secret);
+}
+
+#[async_trait]
+impl Tokens for Azure {
+    async fn token(&self) -> Result<Secret> {
+        Self::token(self).await
+    }
+
+    fn forget(&self, refused: &Secret) {
+        self.forget_token(refused);
+    }
+}
+
 /// An answer with a status below 400.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
+}
+
+/// Without the body, which may hold an access, and the headers, whose links are signed.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Reply {
@@ -110,17 +146,24 @@ pub(crate) fn decode<T: DeserializeOwned>(text: &[u8], doing: &str) -> Result<T>
 }
 
 impl Client {
-    /// A client from its parts: the endpoint without a path (`https://management.azure.com`), the
-    /// scope of its tokens, and the subscription.
+    /// A client of a connection.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when the endpoint is not an `https` URL: a token would travel
-    /// in the clear.
-    pub fn new(
+    /// [`ErrorKind::InvalidInput`] when the cloud's endpoint is not an `https` URL: a token would
+    /// travel in the clear.
+    pub fn new(azure: &Azure) -> Result<Self> {
+        Self::from_parts(
+            azure.cloud().resource_manager(),
+            azure.subscription_id(),
+            Arc::new(azure.clone()),
+            azure.transport(),
+        )
+    }
+
+    pub(super) fn from_parts(
         endpoint: &str,
-        scope: impl Into<String>,
-        subscription: impl Into<String>,
-        credential: Arc<dyn TokenCredential>,
+        subscription: &str,
+        tokens: Arc<dyn Tokens>,
         transport: &Transport,
     ) -> Result<Self> {
         let refuse = || {
@@ -150,9 +193,8 @@ impl Client {
         );
         Ok(Self(Arc::new(Inner {
             endpoint: url,
-            scope: scope.into(),
-            subscription: subscription.into(),
-            credential,
+            subscription: subscription.to_owned(),
+            tokens,
             pipeline,
         })))
     }
@@ -272,6 +314,24 @@ impl Client {
         ))
     }
 
+    /// Changes a part of what exists.
+    pub(crate) async fn patch<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: &B,
+        doing: String,
+    ) -> Result<Operation<T>> {
+        let body = encode(body, &doing)?;
+        let reply = self.send(Method::Patch, &url, Some(body), &doing).await?;
+        Ok(Operation::new(
+            self.clone(),
+            doing,
+            url,
+            Finish::Resource,
+            reply,
+        ))
+    }
+
     /// Does something to a resource.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
@@ -313,19 +373,25 @@ impl Client {
         body: Option<Bytes>,
         doing: &str,
     ) -> Result<Reply> {
-        match self.send_retrying(method, url, body.clone(), doing).await {
-            Err(error) if error.code() == Some("MissingSubscriptionRegistration") => {
-                let Some(namespace) = resources::provider_of(url.path()) else {
-                    return Err(error);
-                };
-                self.register_provider(namespace).await.map_err(|failed| {
-                    failed.with_hint(format!(
-                        "register it once by hand: az provider register -n {namespace}"
-                    ))
-                })?;
-                self.send_retrying(method, url, body, doing).await
+        let first = self.send_retrying(method, url, body.clone(), doing).await;
+        let (Err(error), Some(namespace)) = (&first, resources::provider_of(url.path())) else {
+            return first;
+        };
+        if !is_unregistered(error) {
+            return first;
+        }
+        self.register_provider(namespace)
+            .await
+            .map_err(|failed| not_registered(doing, namespace, failed))?;
+        let registered = Instant::now();
+        loop {
+            let reply = self.send_retrying(method, url, body.clone(), doing).await;
+            match &reply {
+                Err(error) if is_unregistered(error) && registered.elapsed() < SPREADING => {
+                    tokio::time::sleep(SPREADING / 20).await;
+                }
+                _ => return reply,
             }
-            other => other,
         }
     }
 
@@ -341,7 +407,9 @@ impl Client {
         let mut failed = 0;
         let mut token_refused = false;
         loop {
-            let (error, wanted) = match self.attempt(method, url, body.clone(), doing).await {
+            let token = self.0.tokens.token().await?;
+            let attempt = self.attempt(method, url, body.clone(), &token, doing);
+            let (error, wanted) = match attempt.await {
                 Ok(reply) if reply.status < 400 => return Ok(reply),
                 Ok(reply) => {
                     let refusal = ServiceError::decode(reply.status, &reply.body);
@@ -352,7 +420,7 @@ impl Client {
                     }
                     if reply.status == 401 && !token_refused {
                         token_refused = true;
-                        self.forget_token();
+                        self.0.tokens.forget(&token);
                         continue;
                     }
                     (error, wanted)
@@ -360,10 +428,16 @@ impl Client {
                 Err(error) => (error, None),
             };
             failed += 1;
+            // A wait of nothing is no wish to be asked as fast as possible.
+            let wanted = wanted.filter(|wait| !wait.is_zero());
             let wait = wanted.unwrap_or_else(|| BACKOFF.wait(failed));
-            if !error.is_retryable() || failed == TRIES || started.elapsed() + wait > REQUEST_BUDGET
-            {
-                return Err(error);
+            let enough = failed == MOST_TRIES || started.elapsed() + wait > REQUEST_BUDGET;
+            if !error.is_retryable() || enough {
+                return Err(if failed > 1 {
+                    error.with_context(TRIES, failed)
+                } else {
+                    error
+                });
             }
             tracing::info!(
                 tries = failed,
@@ -380,17 +454,12 @@ impl Client {
         method: Method,
         url: &Url,
         body: Option<Bytes>,
+        token: &Secret,
         doing: &str,
     ) -> Result<Reply> {
         let started = Instant::now();
-        let token = self
-            .0
-            .credential
-            .get_token(&[&self.0.scope], None)
-            .await
-            .map_err(|error| login_error(error, doing))?;
         let mut request = Request::new(url.clone(), method);
-        request.insert_header("authorization", format!("Bearer {}", token.token.secret()));
+        request.insert_header("authorization", format!("Bearer {}", token.secret()));
         request.insert_header("accept", "application/json");
         if let Some(body) = body {
             request.insert_header("content-type", "application/json");
@@ -439,29 +508,23 @@ impl Client {
             body: Bytes::from(body),
         })
     }
-
-    fn forget_token(&self) {
-        tracing::debug!("the token was refused; asking for another");
-    }
 }
 
-/// The error of a credential; one of our own passes as it is.
-fn login_error(error: azure_core::Error, doing: &str) -> Error {
-    match error.into_inner() {
-        Ok(inner) => match inner.downcast::<Error>() {
-            Ok(own) => *own,
-            Err(other) => unauthenticated(doing).with_source(other),
-        },
-        Err(error) => unauthenticated(doing).with_source(error),
-    }
+fn is_unregistered(error: &Error) -> bool {
+    error.code() == Some("MissingSubscriptionRegistration")
 }
 
-fn unauthenticated(doing: &str) -> Error {
-    Error::new(
-        ErrorKind::Unauthenticated,
-        format!("cannot {doing}: the login gives no token"),
-    )
-    .with_hint("log in again: az login")
+/// A role on a resource group is enough for everything but this, so the hint that a refusal brings
+/// along would mislead.
+fn not_registered(doing: &str, namespace: &str, failed: Error) -> Error {
+    let what = format!(
+        "cannot {doing}: the subscription is not registered for {namespace}, and registering it failed"
+    );
+    Error::new(failed.kind(), what)
+        .with_hint(format!(
+            "have it registered once by somebody with a role on the subscription: az provider register -n {namespace}"
+        ))
+        .with_source(failed)
 }
 
 /// A body as JSON.

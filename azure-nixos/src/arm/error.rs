@@ -66,8 +66,7 @@ impl ServiceError {
     }
 
     /// Decodes a parsed body: the envelope, or the bare error.
-    #[must_use]
-    pub fn from_value(status: u16, value: &serde_json::Value) -> Self {
+    pub(crate) fn from_value(status: u16, value: &serde_json::Value) -> Self {
         let inner = match value.get("error") {
             Some(error @ serde_json::Value::Object(_)) => error,
             _ => value,
@@ -201,6 +200,10 @@ impl ServiceError {
                 "a policy of the organisation forbids this; its name is in the message above",
             ),
             (
+                "ResourceGroupNotFound",
+                "make the group first (az group create), or ask for the right to see and make groups",
+            ),
+            (
                 "ScopeLocked",
                 "a lock on the resource or its group forbids this; remove the lock or use another group",
             ),
@@ -226,27 +229,22 @@ impl ServiceError {
                 "the region has no room for this size just now: try another size, another zone or another region",
             ),
             (
-                "QuotaExceeded",
-                "choose a smaller size, another region, or ask for more quota in the portal",
-            ),
-            (
                 "OSProvisioningTimedOut",
-                "the machine runs, but never told Azure that it is ready: the image lacks an agent (waagent or cloud-init), or is of the wrong Hyper-V generation",
+                "the machine was started, but never told Azure that it is ready: the image lacks an agent (waagent or cloud-init), or is of the wrong Hyper-V generation",
             ),
             (
                 "InvalidResourceGroupLocation",
                 "a group of this name exists in another location; use that location or another name",
             ),
         ];
-        if self.is_quota() {
-            return Some(
-                "choose a smaller size, another region, or ask for more quota in the portal",
-            );
-        }
+        const QUOTA: &str =
+            "choose a smaller size, another region, or ask for more quota in the portal";
         HINTS
             .iter()
             .find(|(code, _)| self.find(&[code]).is_some())
             .map(|(_, hint)| *hint)
+            // A size that a region does not have counts as a quota, and has a hint of its own.
+            .or_else(|| self.is_quota().then_some(QUOTA))
     }
 
     /// What the service said, on one line, its causes included once.
@@ -422,5 +420,20 @@ mod tests {
         let error = ServiceError::decode(502, long.as_bytes());
         assert!(error.message.len() <= LONGEST + '…'.len_utf8());
         assert!(error.message.ends_with('…'));
+    }
+
+    #[test]
+    fn a_size_that_is_not_there_is_no_matter_of_quota() {
+        let hint = |code: &str, message: &str| {
+            let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+            let error = ServiceError::decode(409, body.as_bytes()).into_error("create it");
+            assert_eq!(error.kind(), ErrorKind::Quota);
+            error.hint().unwrap().to_owned()
+        };
+        assert!(hint("SkuNotAvailable", "not here").contains("list-skus"));
+        assert!(
+            hint("OperationNotAllowed", "exceeding quota limits of Core").contains("more quota")
+        );
+        assert!(hint("QuotaExceeded", "exceeding").contains("more quota"));
     }
 }

@@ -16,10 +16,11 @@ mod names;
 pub mod network;
 mod operation;
 #[cfg(test)]
-mod replay;
+pub(crate) mod replay;
 mod resources;
 
 pub use client::Client;
+pub(crate) use client::TRIES;
 pub use error::ServiceError;
 pub use id::{Location, ResourceId};
 pub use names::Named;

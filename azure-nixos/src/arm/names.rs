@@ -84,7 +84,11 @@ impl Named {
         let shown = if name.is_empty() {
             format!("the name of the {} is empty", self.what())
         } else {
-            format!("{name:?} cannot be the name of a {}", self.what())
+            format!(
+                "{name:?} cannot be the name of {} {}",
+                if self == Self::Image { "an" } else { "a" },
+                self.what()
+            )
         };
         Err(Error::new(ErrorKind::InvalidInput, shown)
             .with_hint(format!("Azure takes {}", self.rule())))

@@ -7,16 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
+use azure_core::credentials::Secret;
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Method, Request};
-use azure_core::time::OffsetDateTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::client::Client;
+use super::client::{Client, Tokens};
 use super::operation::{Finish, Operation};
 use crate::azure::Transport;
 use crate::{Error, ErrorKind, Result};
@@ -26,7 +25,7 @@ const DISK: &str = "https://management.azure.com/subscriptions/s/resourceGroups/
 
 /// One request and its answer.
 #[derive(Clone, Debug, Deserialize)]
-struct Interaction {
+pub(crate) struct Interaction {
     method: String,
     url: String,
     #[serde(default)]
@@ -39,7 +38,13 @@ struct Interaction {
 }
 
 impl Interaction {
-    fn new(method: &str, url: &str, status: u16, headers: &[(&str, &str)], body: Value) -> Self {
+    pub(crate) fn new(
+        method: &str,
+        url: &str,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Value,
+    ) -> Self {
         Self {
             method: method.to_owned(),
             url: url.to_owned(),
@@ -75,7 +80,7 @@ impl Interaction {
 
 /// Answers requests in the recorded order; the last answer to a request is given again.
 #[derive(Debug, Default)]
-struct Replay {
+pub(crate) struct Replay {
     left: Mutex<VecDeque<Interaction>>,
     used: Mutex<Vec<Interaction>>,
     tokens: Mutex<u32>,
@@ -120,33 +125,44 @@ impl HttpClient for Replay {
 }
 
 #[derive(Debug)]
-struct Tokens(Arc<Replay>);
+struct Counted(Arc<Replay>);
 
 #[async_trait]
-impl TokenCredential for Tokens {
-    async fn get_token(
-        &self,
-        scopes: &[&str],
-        _: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        assert_eq!(scopes, ["scope"]);
+impl Tokens for Counted {
+    async fn token(&self) -> Result<Secret> {
         let mut count = self.0.tokens.lock().unwrap();
         *count += 1;
-        Ok(AccessToken::new(
-            format!("token-{count}"),
-            OffsetDateTime::now_utc() + Duration::from_secs(3600),
-        ))
+        Ok(Secret::new(format!("token-{count}")))
+    }
+
+    fn forget(&self, refused: &Secret) {
+        let count = self.0.tokens.lock().unwrap();
+        assert_eq!(refused.secret(), format!("token-{count}"));
     }
 }
 
-fn client(interactions: Vec<Interaction>) -> (Client, Arc<Replay>) {
+impl Replay {
+    /// The requests that were answered, as method and path.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let used = self.used.lock().unwrap();
+        used.iter()
+            .map(|own| {
+                let url = Url::parse(&own.url).unwrap();
+                format!("{} {}", own.method, url.path())
+            })
+            .collect()
+    }
+}
+
+/// A client that is answered by a conversation; anything else is told 410.
+pub(crate) fn client(interactions: Vec<Interaction>) -> (Client, Arc<Replay>) {
     let replay = Arc::new(Replay {
         left: Mutex::new(interactions.into()),
         ..Replay::default()
     });
-    let transport = Transport::from_client(Arc::clone(&replay) as Arc<dyn HttpClient>);
-    let credential = Arc::new(Tokens(Arc::clone(&replay)));
-    let client = Client::new(HOST, "scope", "s", credential, &transport).unwrap();
+    let transport = Transport::with_client(Arc::clone(&replay) as Arc<dyn HttpClient>);
+    let tokens = Arc::new(Counted(Arc::clone(&replay)));
+    let client = Client::from_parts(HOST, "s", tokens, &transport).unwrap();
     (client, replay)
 }
 
@@ -487,6 +503,45 @@ async fn an_unregistered_provider_is_registered_once() {
     .await;
     assert_eq!(result.unwrap()["name"], "d");
     assert!(replay.left.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_may_take_a_while_to_be_known_and_may_be_refused() {
+    let missing =
+        json!({"error": {"code": "MissingSubscriptionRegistration", "message": "not registered"}});
+    let register = format!(
+        "{HOST}/subscriptions/s/providers/Microsoft.Compute/register?api-version=2022-09-01"
+    );
+    let done = json!({"registrationState": "Registered"});
+    let (result, replay) = converse(
+        vec![
+            Interaction::new("PUT", DISK, 409, &[], missing.clone()),
+            Interaction::new("POST", &register, 200, &[], done),
+            Interaction::new("PUT", DISK, 409, &[], missing.clone()),
+            Interaction::new("PUT", DISK, 200, &[], json!({"name": "d"})),
+        ],
+        Finish::Resource,
+    )
+    .await;
+    assert_eq!(result.unwrap()["name"], "d");
+    assert!(replay.left.lock().unwrap().is_empty());
+
+    let refusal = json!({"error": {"code": "AuthorizationFailed", "message": "no"}});
+    let (result, _) = converse(
+        vec![
+            Interaction::new("PUT", DISK, 409, &[], missing),
+            Interaction::new("POST", &register, 403, &[], refusal),
+        ],
+        Finish::Resource,
+    )
+    .await;
+    let error = result.unwrap_err();
+    assert!(error.is_permission());
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains("az provider register -n Microsoft.Compute"),
+        "{hint}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

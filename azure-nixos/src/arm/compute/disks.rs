@@ -13,8 +13,8 @@ use super::super::client::encode;
 use super::super::names::Named;
 use super::super::operation::Finish;
 use super::super::{Client, Operation, ResourceId};
-use super::{DISKS, HyperVGeneration};
-use crate::{Result, SasUrl};
+use super::DISKS;
+use crate::{Generation, Result, SasUrl};
 
 const API: &str = "2023-10-02";
 
@@ -73,7 +73,7 @@ pub struct DiskProperties {
     pub os_type: Option<String>,
     /// Firmware of the machines that boot from it; left out, `V1` is assumed.
     #[serde(rename = "hyperVGeneration", skip_serializing_if = "Option::is_none")]
-    pub hyper_v_generation: Option<HyperVGeneration>,
+    pub hyper_v_generation: Option<Generation>,
     /// Where its content comes from.
     pub creation_data: CreationData,
     /// Size in GiB; unknown until an upload is committed. `diskSizeGB`, not `Gb`.
@@ -172,10 +172,18 @@ impl Disk {
 }
 
 /// The answer to a grant. Two shapes exist: this one, and this one as the output of the operation.
-#[derive(Deserialize)]
-struct AccessUri {
-    #[serde(rename = "accessSAS", alias = "accessSas")]
-    access_sas: String,
+struct AccessUri(String);
+
+/// By hand, because serde's own error for another shape quotes it, signature included.
+impl<'de> Deserialize<'de> for AccessUri {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let answer = serde_json::Value::deserialize(deserializer)?;
+        ["accessSAS", "accessSas"]
+            .iter()
+            .find_map(|name| answer.get(name)?.as_str())
+            .map(|url| Self(url.to_owned()))
+            .ok_or_else(|| serde::de::Error::custom("there is no accessSAS in it"))
+    }
 }
 
 #[derive(Serialize)]
@@ -183,6 +191,12 @@ struct AccessUri {
 struct GrantAccess {
     access: &'static str,
     duration_in_seconds: u64,
+}
+
+/// What is changed of a disk that exists.
+#[derive(Serialize)]
+struct DiskUpdate<'a> {
+    tags: &'a BTreeMap<String, String>,
 }
 
 impl Client {
@@ -247,7 +261,7 @@ impl Client {
             .await?
             .wait()
             .await?;
-        SasUrl::parse(&access.access_sas)
+        SasUrl::parse(&access.0)
     }
 
     /// Ends the access to a disk. After an upload this is the commit: the service checks the footer
@@ -261,6 +275,26 @@ impl Client {
             None,
             Finish::Nothing,
             format!("end the access to the disk {name}"),
+        )
+        .await?
+        .wait()
+        .await
+    }
+
+    /// Replaces the tags of a disk.
+    ///
+    /// # Errors
+    /// When it may not be changed.
+    pub async fn set_disk_tags(
+        &self,
+        group: &str,
+        name: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Disk> {
+        self.patch(
+            self.disk_url(group, name, ""),
+            &DiskUpdate { tags },
+            format!("mark the disk {name}"),
         )
         .await?
         .wait()
@@ -287,7 +321,7 @@ mod tests {
     #[test]
     fn the_request_is_the_one_that_was_recorded() {
         let mut disk = Disk::for_upload("westus", "Premium_LRS", 21_474_836_992);
-        disk.properties.hyper_v_generation = Some(HyperVGeneration::V2);
+        disk.properties.hyper_v_generation = Some(Generation::V2);
         assert_eq!(
             serde_json::to_value(&disk).unwrap(),
             serde_json::json!({
@@ -314,5 +348,24 @@ mod tests {
         assert_eq!(disk.properties.disk_size_gb, Some(30));
         let state: DiskState = serde_json::from_value("Frozen".into()).unwrap();
         assert_eq!(state, DiskState::Other("Frozen".into()));
+    }
+
+    #[test]
+    fn an_access_in_another_shape_is_not_quoted() {
+        let access: AccessUri =
+            serde_json::from_value(serde_json::json!({"accessSAS": "https://h/d?sig=a"})).unwrap();
+        assert_eq!(access.0, "https://h/d?sig=a");
+        for other in [
+            serde_json::json!("https://h/d?sig=S3CRET"),
+            serde_json::json!(["https://h/d?sig=S3CRET"]),
+            serde_json::json!({"accessSAS": ["https://h/d?sig=S3CRET"]}),
+        ] {
+            let text = other.to_string();
+            let error = super::super::super::client::decode::<AccessUri>(text.as_bytes(), "ask")
+                .err()
+                .unwrap();
+            let text = format!("{error:?} {}", error.report());
+            assert!(!text.contains("S3CRET"), "{text}");
+        }
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::names::Named;
 use super::super::{Client, Operation, ResourceId};
-use super::{HyperVGeneration, IMAGES, SubResource};
-use crate::Result;
+use super::{IMAGES, SubResource};
+use crate::{Generation, Result};
 
 const API: &str = "2024-07-01";
 
@@ -41,7 +41,7 @@ pub struct Image {
 pub struct ImageProperties {
     /// Firmware of the machines made from it. Azure refuses an image without.
     #[serde(rename = "hyperVGeneration", skip_serializing_if = "Option::is_none")]
-    pub hyper_v_generation: Option<HyperVGeneration>,
+    pub hyper_v_generation: Option<Generation>,
     /// Its disks.
     pub storage_profile: ImageStorageProfile,
     /// State of the last operation on it. Never sent.
@@ -78,7 +78,7 @@ pub struct ImageOsDisk {
 impl Image {
     /// An image of a disk with Linux on it.
     #[must_use]
-    pub fn of_disk(location: &str, generation: HyperVGeneration, disk: ResourceId) -> Self {
+    pub fn of_disk(location: &str, generation: Generation, disk: ResourceId) -> Self {
         Self {
             location: location.to_owned(),
             properties: ImageProperties {
@@ -170,7 +170,7 @@ mod tests {
             "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d"
                 .parse()
                 .unwrap();
-        let image = Image::of_disk("westus", HyperVGeneration::V1, disk.clone());
+        let image = Image::of_disk("westus", Generation::V1, disk.clone());
         assert_eq!(
             serde_json::to_value(&image).unwrap(),
             serde_json::json!({

@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Result};
 /// [`join`](Self::join), which returns an error of kind [`ErrorKind::Cancelled`].
 #[derive(Debug)]
 #[must_use = "a dropped operation is cancelled"]
-pub struct Operation<T> {
+pub struct Handle<T> {
     task: Option<JoinHandle<Result<T>>>,
     cancel: CancellationToken,
     progress: ProgressReceiver,
@@ -52,7 +52,7 @@ impl Work {
     }
 }
 
-impl<T: Send + 'static> Operation<T> {
+impl<T: Send + 'static> Handle<T> {
     /// Starts work on the current tokio runtime.
     pub(crate) fn spawn<F, R>(run: F) -> Self
     where
@@ -120,7 +120,7 @@ impl<T: Send + 'static> Operation<T> {
     }
 }
 
-impl<T> Drop for Operation<T> {
+impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
         if self.task.is_some() {
             self.cancel.cancel();
@@ -128,7 +128,7 @@ impl<T> Drop for Operation<T> {
     }
 }
 
-/// Cancels an [`Operation`] from elsewhere. Cloning is cheap.
+/// Cancels an [`Handle`] from elsewhere. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct CancelHandle(CancellationToken);
 
@@ -146,35 +146,32 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_handle_cancels_and_the_work_still_cleans_up() {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        let operation = Operation::spawn(|work| async move {
+        let handle = Handle::spawn(|work| async move {
             work.cancel.cancelled().await;
             let _ = sender.send("cleaned up");
             Err::<(), _>(Error::cancelled())
         });
-        drop(operation);
+        drop(handle);
         assert_eq!(receiver.await, Ok("cleaned up"));
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_not_a_panic() {
-        let operation = Operation::spawn(|_| async { panic!("on purpose") as Result<()> });
-        assert_eq!(
-            operation.join().await.unwrap_err().kind(),
-            ErrorKind::Internal
-        );
+        let handle = Handle::spawn(|_| async { panic!("on purpose") as Result<()> });
+        assert_eq!(handle.join().await.unwrap_err().kind(), ErrorKind::Internal);
     }
 
     #[tokio::test]
     async fn progress_ends_with_the_work() {
-        let mut operation = Operation::spawn(|work| async move {
+        let mut handle = Handle::spawn(|work| async move {
             work.progress.phase(Phase::Building, "x");
             Ok(7)
         });
         let mut last = Phase::Starting;
-        while let Some(progress) = operation.progress().changed().await {
+        while let Some(progress) = handle.progress().changed().await {
             last = progress.phase;
         }
         assert_eq!(last, Phase::Done);
-        assert_eq!(operation.join().await.unwrap(), 7);
+        assert_eq!(handle.join().await.unwrap(), 7);
     }
 }
