@@ -3,7 +3,52 @@
 //! Here live the formats, the VHD footer, the partition probe and the content identity. Nothing
 //! here knows of Azure's services or of how bytes travel. Everything is synchronous: callers in
 //! async code run it on blocking threads.
+//!
+//! ```no_run
+//! use azure_nixos::disk::{DiskImage, DiskSource, InspectOptions, inspect};
+//!
+//! let path = "result/nixos.vhd";
+//! let report = inspect(path, InspectOptions::quick())?;
+//! report.check()?;
+//! println!("boots as generation {}", report.generations);
+//!
+//! let image = DiskImage::open(path)?;
+//! let mut at = 0;
+//! while let Some(extent) = image.next_extent(at)? {
+//!     println!("data from {} to {}", extent.start, extent.end);
+//!     at = extent.end;
+//! }
+//! # Ok::<(), azure_nixos::Error>(())
+//! ```
 
+mod buried;
+mod detect;
+mod file;
+mod finding;
+mod format;
+mod generation;
+mod identity;
+mod image;
+mod inspect;
+pub mod limits;
+mod memory;
+mod partition;
+mod pieces;
+mod raw;
 mod source;
+pub mod vhd;
+mod zero;
 
+pub use file::ImageFile;
+pub use finding::{Finding, FindingKind, Severity};
+pub use format::Format;
+pub use generation::{Architecture, Generations};
+pub use identity::{Identified, content_identity};
+pub use image::DiskImage;
+pub use inspect::{ContentReport, FooterReport, InspectOptions, Inspection, inspect};
+pub use memory::MemoryImage;
+pub use partition::{Partition, PartitionKind, PartitionScheme, PartitionTable, RootArchitecture};
+pub use raw::RawImage;
 pub use source::DiskSource;
+pub use vhd::{FixedVhd, upload_footer};
+pub use zero::is_zero;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::Result;
+use super::identity::content_identity;
+use crate::{Error, ErrorKind, Result};
 
 /// The content of a disk as the machine will see it: a flat run of bytes, some of them holes.
 ///
@@ -12,6 +14,40 @@ use crate::Result;
 ///
 /// The VHD footer is not part of the content. The uploader appends it: the one that
 /// [`footer`](Self::footer) offers, else one made from [`identity`](Self::identity).
+///
+/// ```
+/// use std::ops::Range;
+/// use azure_nixos::{Result, disk::{DiskSource, content_identity}};
+///
+/// /// A disk of 64 MiB that is all zeros but for a label in its first sector.
+/// #[derive(Debug)]
+/// struct Labelled(&'static [u8]);
+///
+/// impl DiskSource for Labelled {
+///     fn virtual_size(&self) -> u64 {
+///         64 << 20
+///     }
+///
+///     fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
+///         Ok((from < 512).then_some(from..512))
+///     }
+///
+///     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+///         for (at, byte) in (offset as usize..).zip(buffer) {
+///             *byte = self.0.get(at).copied().unwrap_or(0);
+///         }
+///         Ok(())
+///     }
+///
+///     fn fingerprint(&self) -> Result<String> {
+///         Ok(format!("label {:?}", self.0))
+///     }
+/// }
+///
+/// assert_eq!(Labelled(b"a").identity()?, content_identity(&Labelled(b"a\0"))?);
+/// assert_ne!(Labelled(b"a").identity()?, Labelled(b"b").identity()?);
+/// # Ok::<(), azure_nixos::Error>(())
+/// ```
 pub trait DiskSource: fmt::Debug + Send + Sync + 'static {
     /// Size of the content in bytes, a multiple of 512 and not 0. The disk on Azure is this,
     /// rounded up to a MiB.
@@ -34,13 +70,15 @@ pub trait DiskSource: fmt::Debug + Send + Sync + 'static {
 
     /// A name for the content: equal for equal content, different otherwise.
     ///
-    /// The default reads everything that is not a hole and hashes it (SHA-256 over the size and
-    /// the digests of the 4 MiB pieces). A source that knows better, a Nix store path for one,
-    /// says so.
+    /// The default reads everything that is not a hole and hashes it, see
+    /// [`content_identity`]. For a source that knows better, a Nix store path for one, wrap it in
+    /// [`Identified`](super::Identified).
     ///
     /// # Errors
     /// As for [`read_exact_at`](Self::read_exact_at).
-    fn identity(&self) -> Result<String>;
+    fn identity(&self) -> Result<String> {
+        content_identity(self)
+    }
 
     /// The footer that the image brings along, when it is right for exactly this content and a
     /// size that is a whole number of MiB.
@@ -57,4 +95,100 @@ pub trait DiskSource: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the source is gone or cannot be asked.
     fn fingerprint(&self) -> Result<String>;
+}
+
+macro_rules! delegate {
+    ($pointer:ident) => {
+        impl<S: DiskSource + ?Sized> DiskSource for $pointer<S> {
+            fn virtual_size(&self) -> u64 {
+                (**self).virtual_size()
+            }
+
+            fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
+                (**self).next_extent(from)
+            }
+
+            fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+                (**self).read_exact_at(buffer, offset)
+            }
+
+            fn identity(&self) -> Result<String> {
+                (**self).identity()
+            }
+
+            fn footer(&self) -> Result<Option<[u8; 512]>> {
+                (**self).footer()
+            }
+
+            fn fingerprint(&self) -> Result<String> {
+                (**self).fingerprint()
+            }
+        }
+    };
+}
+
+delegate!(Arc);
+delegate!(Box);
+
+/// Fails when a read of `length` bytes at `offset` leaves a disk of `size` bytes.
+pub(super) fn check_range(size: u64, length: usize, offset: u64) -> Result<()> {
+    if offset
+        .checked_add(length as u64)
+        .is_some_and(|end| end <= size)
+    {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!("cannot read {length} bytes at {offset} of a disk of {size} bytes"),
+    ))
+}
+
+/// [`DiskSource::next_extent`], with its promises checked: sources come from elsewhere too, and a
+/// range that goes backwards would be read for ever.
+pub(super) fn checked_extent<S: DiskSource + ?Sized>(
+    source: &S,
+    from: u64,
+) -> Result<Option<Range<u64>>> {
+    let Some(extent) = source.next_extent(from)? else {
+        return Ok(None);
+    };
+    if extent.start < from || extent.is_empty() || extent.end > source.virtual_size() {
+        return Err(Error::new(
+            ErrorKind::Internal,
+            format!(
+                "the disk source answered {extent:?} for the first extent from {from} on a disk of {} bytes",
+                source.virtual_size()
+            ),
+        ));
+    }
+    Ok(Some(extent))
+}
+
+/// Fills the buffer with the content at `offset`, reading only what is in an extent. Returns how
+/// many bytes were in extents.
+pub(super) fn read_sparse<S: DiskSource + ?Sized>(
+    source: &S,
+    buffer: &mut [u8],
+    offset: u64,
+) -> Result<u64> {
+    let end = offset + buffer.len() as u64;
+    let mut at = offset;
+    let mut data = 0;
+    while at < end {
+        let extent = checked_extent(source, at)?.filter(|extent| extent.start < end);
+        let extent = extent.map_or(end..end, |extent| extent.start..extent.end.min(end));
+        // Both are within the buffer, whose length is a usize.
+        let (hole, stop) = (
+            (extent.start - offset) as usize,
+            (extent.end - offset) as usize,
+        );
+        buffer[(at - offset) as usize..hole].fill(0);
+        if !extent.is_empty() {
+            source.read_exact_at(&mut buffer[hole..stop], extent.start)?;
+            data += extent.end - extent.start;
+        }
+        at = extent.end;
+    }
+    Ok(data)
 }

@@ -1,0 +1,346 @@
+//! What a file is, by its content, and what is wrong with it.
+//!
+//! Names and extensions decide nothing. Whatever is not recognised is raw. Damage is told apart
+//! here and nowhere else, so that the refusal of [`DiskImage::open`](super::DiskImage::open) and
+//! the report of [`inspect`](super::inspect()) say the same.
+
+use super::buried;
+use super::file::ImageFile;
+use super::finding::{Finding, FindingKind};
+use super::format::Format;
+use super::limits::{FOOTER, SECTOR};
+use super::raw;
+use super::vhd::{DiskType, Footer, FooterDefect};
+use crate::Result;
+
+/// What Azure answers to a bad footer: not before all data was sent, when access ends.
+const INVALID_VHD: &str = "InvalidVhd, after the whole upload: the footer is validated last";
+
+/// What is known about a file.
+#[derive(Debug)]
+pub(super) struct Detection {
+    pub(super) format: Format,
+    /// Bytes of the disk, where the format says so at a fixed place.
+    pub(super) virtual_size: Option<u64>,
+    /// The footer, right or wrong, and where it is.
+    pub(super) footer: Option<(u64, Footer)>,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Detection {
+    fn new(format: Format, virtual_size: Option<u64>) -> Self {
+        Self {
+            format,
+            virtual_size,
+            footer: None,
+            findings: Vec::new(),
+        }
+    }
+
+    fn with(mut self, finding: Finding) -> Self {
+        self.findings.push(finding);
+        self
+    }
+
+    fn with_footer(mut self, offset: u64, footer: Footer) -> Self {
+        self.footer = Some((offset, footer));
+        self
+    }
+}
+
+/// Looks at the beginning and the end of a file.
+pub(super) fn detect(file: &ImageFile) -> Result<Detection> {
+    let head = head(file)?;
+    let last = last_sector(file)?;
+    // A footer at the end wins over whatever the content begins with.
+    if let Some((offset, bytes)) = last
+        && bytes.starts_with(&Footer::COOKIE)
+        && file.length().is_multiple_of(SECTOR)
+    {
+        return with_footer(file, &head, offset, &bytes);
+    }
+    if head.starts_with(&Footer::COOKIE) {
+        return Ok(vhd_without_end(file, &head));
+    }
+    if let Some(format) = Format::by_magic(&head) {
+        let size = (format == Format::Qcow2)
+            .then(|| head.get(24..32)?.try_into().ok())
+            .flatten()
+            .map(u64::from_be_bytes);
+        return Ok(Detection::new(format, size).with(unsupported(file, format)));
+    }
+    without_footer(file)
+}
+
+/// As much of the first sector and the header behind it as there is.
+fn head(file: &ImageFile) -> Result<Vec<u8>> {
+    let mut head = vec![0; 2048.min(file.length() as usize)];
+    file.read_exact_at(&mut head, 0)?;
+    Ok(head)
+}
+
+/// The last whole sector that begins on a sector, and its offset.
+fn last_sector(file: &ImageFile) -> Result<Option<(u64, [u8; 512])>> {
+    let Some(offset) = (file.length() / SECTOR).checked_sub(1) else {
+        return Ok(None);
+    };
+    let mut bytes = [0; 512];
+    file.read_exact_at(&mut bytes, offset * SECTOR)?;
+    Ok(Some((offset * SECTOR, bytes)))
+}
+
+fn unsupported(file: &ImageFile, format: Format) -> Finding {
+    let name = file.path().display();
+    let what = if format.is_compressed() {
+        format!("{name} is compressed with {format}, which is not read yet")
+    } else {
+        format!("{name} is a {format} image, which is not read yet")
+    };
+    Finding::problem(
+        FindingKind::UnsupportedFormat,
+        what,
+        format!("convert it: {}", format.conversion(file.path())),
+    )
+    .azure("InvalidVhd: only fixed VHDs are taken")
+}
+
+fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) -> Result<Detection> {
+    let name = file.path().display();
+    let footer = match Footer::parse(bytes) {
+        Ok(footer) => footer,
+        Err(defect) => {
+            let footer = Footer::unchecked(bytes);
+            let format = match footer.disk_type() {
+                DiskType::Dynamic => Format::DynamicVhd,
+                DiskType::Differencing => Format::DifferencingVhd,
+                DiskType::Fixed | DiskType::Other(_) => Format::FixedVhd,
+            };
+            let size = (format == Format::FixedVhd).then_some(offset);
+            let mut finding = damaged(file, &defect, offset);
+            if format != Format::FixedVhd {
+                // What lies before the footer of such a disk is no raw image.
+                finding.remedy = format!(
+                    "build or fetch the image again; qemu-img reads it in spite of a wrong \
+                     checksum, for you to judge the result: {}",
+                    format.conversion(file.path())
+                );
+            }
+            return Ok(Detection::new(format, size)
+                .with_footer(offset, footer)
+                .with(finding));
+        }
+    };
+    if offset == 0 {
+        return Ok(Detection::new(Format::FixedVhd, None)
+            .with_footer(offset, footer)
+            .with(Finding::problem(
+                FindingKind::Truncated,
+                format!("{name} is a VHD footer and nothing else"),
+                "build or fetch the image again",
+            )));
+    }
+    let found =
+        |format| Detection::new(format, Some(footer.current_size())).with_footer(offset, footer);
+    match footer.disk_type() {
+        DiskType::Dynamic => {
+            Ok(found(Format::DynamicVhd).with(unsupported(file, Format::DynamicVhd)))
+        }
+        DiskType::Differencing => Ok(found(Format::DifferencingVhd)
+            .with(needs_parent(file, parent_name(file, &footer)?.as_deref()))),
+        DiskType::Fixed | DiskType::Other(_) => {
+            let inner = if head.starts_with(&Footer::COOKIE) {
+                Some(Format::DynamicVhd)
+            } else {
+                Format::by_magic(head).filter(|format| !format.is_compressed())
+            };
+            let mut found = found(Format::FixedVhd);
+            if let Some(inner) = inner {
+                found = found.with(
+                    Finding::problem(
+                        FindingKind::WrappedFormat,
+                        format!(
+                            "{name} says that it is a fixed VHD, but its content begins like a {inner} image"
+                        ),
+                        format!(
+                            "a converter was told the wrong format; make it again from the \
+                             original image, as in {}",
+                            inner.conversion(file.path())
+                        ),
+                    )
+                    .azure("nothing: the disk would be taken, and no machine could boot from it"),
+                );
+            }
+            if let Err(defect) = footer.check_fixed(offset) {
+                found = found.with(damaged(file, &defect, offset));
+            }
+            Ok(found)
+        }
+    }
+}
+
+fn damaged(file: &ImageFile, defect: &FooterDefect, offset: u64) -> Finding {
+    let name = file.path().display();
+    let cut = format!(
+        "to use the {offset} bytes before the footer as they are, cut the footer off a copy of the \
+         file: `truncate -s {offset} COPY`; a new one is made for a file without one"
+    );
+    let (kind, remedy) = match defect {
+        FooterDefect::Size { stored, content } if content < stored => (
+            FindingKind::Truncated,
+            format!(
+                "{} bytes of the disk are missing: build or fetch the image again",
+                stored - content
+            ),
+        ),
+        FooterDefect::SavedState => (
+            FindingKind::DamagedFooter,
+            format!("shut the machine down and export its disk again; {cut}"),
+        ),
+        _ => (
+            FindingKind::DamagedFooter,
+            format!("build or fetch the image again; {cut}"),
+        ),
+    };
+    Finding::problem(kind, format!("the VHD footer of {name} {defect}"), remedy).azure(INVALID_VHD)
+}
+
+fn needs_parent(file: &ImageFile, parent: Option<&str>) -> Finding {
+    let parent = parent.map_or_else(
+        || "its parent, which it does not name".to_owned(),
+        |name| format!("its parent {name:?}"),
+    );
+    Finding::problem(
+        FindingKind::NeedsParent,
+        format!(
+            "{} is a differencing VHD: it holds only what differs from {parent}",
+            file.path().display()
+        ),
+        "merge it into its parent (Merge-VHD, or the tool that made it) and use the result",
+    )
+    .azure("InvalidVhd: only fixed VHDs are taken")
+}
+
+/// The parent's file name out of the header of a differencing disk.
+fn parent_name(file: &ImageFile, footer: &Footer) -> Result<Option<String>> {
+    // The name is 256 UTF-16 units, 64 bytes into the header.
+    let mut header = [0; 576];
+    let offset = footer.data_offset();
+    if offset
+        .checked_add(header.len() as u64)
+        .is_none_or(|end| end > file.length())
+    {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut header, offset)?;
+    if !header.starts_with(b"cxsparse") {
+        return Ok(None);
+    }
+    let (units, _) = header[64..].as_chunks::<2>();
+    let units: Vec<u16> = units
+        .iter()
+        .map(|unit| u16::from_be_bytes(*unit))
+        .take_while(|&unit| unit != 0)
+        .collect();
+    Ok((!units.is_empty()).then(|| String::from_utf16_lossy(&units)))
+}
+
+/// The file begins like a dynamic VHD and has no footer at its end.
+fn vhd_without_end(file: &ImageFile, head: &[u8]) -> Detection {
+    let name = file.path().display();
+    let footer = head
+        .first_chunk::<512>()
+        .and_then(|bytes| Footer::parse(bytes).ok());
+    let kind = footer.as_ref().map(Footer::disk_type);
+    let format = match kind {
+        Some(DiskType::Differencing) => Format::DifferencingVhd,
+        _ => Format::DynamicVhd,
+    };
+    let what = match kind {
+        Some(DiskType::Fixed) => {
+            format!("{name} has the footer of a fixed VHD at its beginning and none at its end")
+        }
+        _ => format!("{name} begins like a {format}, but there is no footer at its end"),
+    };
+    let mut found = Detection::new(format, footer.as_ref().map(Footer::current_size));
+    found.footer = footer.map(|footer| (0, footer));
+    found.with(
+        Finding::problem(
+            FindingKind::Truncated,
+            what,
+            "the file was cut off, or something was written behind it: build or fetch it again",
+        )
+        .azure(INVALID_VHD),
+    )
+}
+
+/// No footer at the end and no mark at the beginning: raw, unless a footer lies elsewhere.
+fn without_footer(file: &ImageFile) -> Result<Detection> {
+    let name = file.path().display();
+    if let Some(finding) = old_footer(file)? {
+        return Ok(Detection::new(Format::FixedVhd, None).with(finding));
+    }
+    if let Some((offset, footer)) = buried::find(file)? {
+        let after = file.length() - offset - FOOTER;
+        return Ok(Detection::new(Format::FixedVhd, Some(offset))
+            .with_footer(offset, footer)
+            .with(
+                Finding::problem(
+                    FindingKind::BuriedFooter,
+                    format!(
+                        "{name} has a VHD footer at byte {offset}, with {after} bytes behind it: \
+                         the file was enlarged after it was converted"
+                    ),
+                    format!(
+                        "enlarge the raw image before it is converted; or cut a copy of the file \
+                         off behind its footer: `truncate -s {} COPY`",
+                        offset + FOOTER
+                    ),
+                )
+                .azure(INVALID_VHD),
+            ));
+    }
+    if let Some(finding) = raw::unaligned(file) {
+        return Ok(Detection::new(Format::Raw, None).with(finding));
+    }
+    let mut found = Detection::new(Format::Raw, Some(file.length()));
+    let named_vhd = file
+        .path()
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("vhd"));
+    if named_vhd {
+        found = found.with(
+            Finding::warning(
+                FindingKind::MissingFooter,
+                format!("{name} is named .vhd, but has no VHD footer"),
+                "it is taken as a raw image and a footer is added on the way; if it was cut off, \
+                 build or fetch it again",
+            )
+            .azure(INVALID_VHD),
+        );
+    }
+    Ok(found)
+}
+
+/// Virtual PC before 2004 wrote footers of 511 bytes.
+fn old_footer(file: &ImageFile) -> Result<Option<Finding>> {
+    let length = file.length();
+    if length % SECTOR != SECTOR - 1 || length < SECTOR {
+        return Ok(None);
+    }
+    let mut cookie = [0; 8];
+    file.read_exact_at(&mut cookie, length - (SECTOR - 1))?;
+    if cookie != Footer::COOKIE {
+        return Ok(None);
+    }
+    Ok(Some(
+        Finding::problem(
+            FindingKind::OldFooter,
+            format!(
+                "{} has the 511-byte VHD footer of early Virtual PC versions",
+                file.path().display()
+            ),
+            format!("convert it: {}", Format::FixedVhd.conversion(file.path())),
+        )
+        .azure(INVALID_VHD),
+    ))
+}
