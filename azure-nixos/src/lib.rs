@@ -3,6 +3,7 @@
 pub mod arm;
 pub mod azure;
 mod backoff;
+mod blocking;
 pub mod disk;
 mod error;
 mod generation;
@@ -21,3 +22,4 @@ pub use generation::Generation;
 pub use handle::{CancelHandle, Handle};
 pub use sas::SasUrl;
 pub use size::ByteSize;
+pub use upload::VhdUploader;

@@ -1,8 +1,234 @@
-//! The uploader: from a [`DiskSource`](crate::disk::DiskSource) to page blobs.
+//! The uploader: from a [`DiskSource`] to page blobs.
 //!
 //! Here live the plan, the buffers, the sender, retries and the proof. Nothing here knows of
-//! Azure Resource Manager: access comes from a [`SasSource`].
+//! Azure Resource Manager: access comes from a [`SasSource`]. The way of a byte:
+//!
+//! ```text
+//! plan      extents and content → ranges (≤ 4 MiB, no long zeros), lazily
+//! read      blocking workers, pooled buffers, CRC-64
+//! send      one range = one request, through …
+//! congestion … the gate, which knows how much may be in flight
+//! request   the one retry loop; retry says what a failure means, keeper renews the access
+//! target    single attempts through the SDK's page blob client
+//! acknowledged, verify   what arrived, compared with the plan and with the target's own list
+//! footer    the last page, written when everything else is proved
+//! engine    puts these together, in one future: when it is dropped, all of it stops
+//! ```
 
 mod access;
+mod acknowledged;
+mod congestion;
+mod engine;
+mod failure;
+mod integrity;
+mod keeper;
+mod plan;
+mod read;
+mod report;
+mod request;
+mod retry;
+mod send;
+mod target;
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod test_source;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
 
 pub use access::{SasAccess, SasSource};
+pub use congestion::Concurrency;
+pub use integrity::Integrity;
+pub use report::{UploadReport, Verification};
+
+use crate::azure::Transport;
+use crate::disk::{DiskSource, limits};
+use crate::handle::{Handle, Work};
+use crate::{ByteSize, Result};
+
+/// What the target is. The uploader never guesses it from a host name: on a managed disk the
+/// wrong request destroys the upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UploadTarget {
+    /// A managed disk that was created for upload. It exists and has its length; it is only ever
+    /// written to. The default.
+    #[default]
+    ManagedDisk,
+    /// A page blob in a storage account.
+    PageBlob {
+        /// Creates the blob when there is none. One that exists is kept, and must have the right
+        /// length; what it holds where the source is zero is cleared. One that does not say what it
+        /// holds is refused.
+        create: bool,
+    },
+}
+
+/// How the target is compared with the source before the footer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verify {
+    /// Only by what is always done: a checksum on every range, and every range acknowledged.
+    None,
+    /// The target's own list of pages must cover everything that was sent. The default. Where the
+    /// target does not give a list, the report says so; an upload to a target that is known to hold
+    /// old data fails then.
+    #[default]
+    Ranges,
+    /// In addition everything is read back and compared byte for byte, which takes as long as
+    /// the upload. Write access to a managed disk does not always allow it; the report says so.
+    Contents,
+}
+
+/// Uploads a disk to a managed disk or a page blob.
+///
+/// Only what is not zero is sent, in ranges of at most 4 MiB, as many at a time as the network
+/// takes. Every range carries a checksum. Failures that pass are outlived, an access that ends is
+/// renewed if its [`SasSource`] can. The VHD footer is written last, when everything else is
+/// acknowledged and compared: an upload that failed leaves no footer, and Azure refuses to make a
+/// disk of it.
+///
+/// Await it, or [`start`](Self::start) it for progress and cancellation:
+///
+/// ```no_run
+/// # async fn f(disk: impl azure_nixos::disk::DiskSource) -> azure_nixos::Result<()> {
+/// use azure_nixos::SasUrl;
+/// use azure_nixos::upload::VhdUploader;
+///
+/// let sas: SasUrl = "https://md-impexp-x.z1.blob.storage.azure.net/a/abcd?sv=2018-03-28&sig=…".parse()?;
+/// let mut upload = VhdUploader::new(disk, sas).start();
+/// while let Some(progress) = upload.progress().changed().await {
+///     if let Some(transfer) = progress.transfer {
+///         eprintln!("{:.0} %", transfer.fraction() * 100.0);
+///     }
+/// }
+/// let report = upload.join().await?;
+/// assert_eq!(report.bytes_sent + report.bytes_skipped, report.bytes_logical);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Length
+/// The target must have exactly the length of the source, rounded up to a MiB and to 20 MiB at
+/// least, plus 512 bytes for the footer; see [`VhdUploader::target_length`].
+///
+/// # Cancellation
+/// Cancelling stops between two requests at the latest; requests on their way are dropped. What
+/// was written stays, the footer is not written. A blob that was created is not deleted. When the
+/// footer is already on its way its answer is waited for, and the upload may end well after all. A
+/// source that is being read to compute its identity finishes that on its own
+/// thread, and the result is thrown away.
+#[derive(Debug)]
+#[must_use = "an uploader does nothing until it is awaited or started"]
+pub struct VhdUploader {
+    source: Arc<dyn DiskSource>,
+    access: Arc<dyn SasSource>,
+    transport: Option<Transport>,
+    concurrency: Concurrency,
+    memory: ByteSize,
+    bandwidth: Option<ByteSize>,
+    target: UploadTarget,
+    verify: Verify,
+}
+
+impl VhdUploader {
+    /// An upload of this source to the blob that this access leads to.
+    pub fn new(source: impl DiskSource, access: impl SasSource) -> Self {
+        Self::from_arc(Arc::new(source), Arc::new(access))
+    }
+
+    /// The same for what is shared with others.
+    pub fn from_arc(source: Arc<dyn DiskSource>, access: Arc<dyn SasSource>) -> Self {
+        Self {
+            source,
+            access,
+            transport: None,
+            concurrency: Concurrency::default(),
+            memory: ByteSize::mib(64),
+            bandwidth: None,
+            target: UploadTarget::default(),
+            verify: Verify::default(),
+        }
+    }
+
+    /// The length that the target of a source of this size must have, footer included. This is
+    /// what `uploadSizeBytes` of a new disk must be.
+    ///
+    /// ```
+    /// use azure_nixos::upload::VhdUploader;
+    /// assert_eq!(VhdUploader::target_length(8 << 20)?, (20 << 20) + 512);
+    /// # Ok::<(), azure_nixos::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the size is 0, not a multiple of 512, or beyond the largest Azure disk.
+    pub fn target_length(virtual_size: u64) -> Result<u64> {
+        limits::check_disk_size(virtual_size)?;
+        Ok(limits::upload_size(virtual_size))
+    }
+
+    /// The HTTP client to use, to share connections with others or to trust more certificates.
+    /// Default: a new [`Transport`] with its defaults.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// How many requests are in flight. Default: [`Concurrency::Auto`].
+    pub fn concurrency(mut self, concurrency: Concurrency) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Memory for ranges that are read, waiting or on their way. Default 64 MiB, least 8 MiB. Up
+    /// to 17 MiB more go into buffers that are kept for reuse and into reading ahead;
+    /// [`Verify::Contents`] holds what it reads back in addition.
+    pub fn memory_limit(mut self, memory: ByteSize) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Bytes per second that are not exceeded on average. Default: no limit.
+    pub fn max_bandwidth(mut self, bandwidth: Option<ByteSize>) -> Self {
+        self.bandwidth = bandwidth;
+        self
+    }
+
+    /// What the target is. Default: [`UploadTarget::ManagedDisk`].
+    pub fn target(mut self, target: UploadTarget) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// How the target is compared with the source. Default: [`Verify::Ranges`].
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// Starts the upload on the current tokio runtime.
+    pub fn start(self) -> Handle<UploadReport> {
+        Handle::spawn(|work| async move { self.run(&work).await })
+    }
+
+    /// Uploads as a part of other work: with its progress and its cancellation.
+    pub(crate) async fn run(self, work: &Work) -> Result<UploadReport> {
+        let pool = Arc::new(read::Pool::new(self.memory.as_u64()));
+        Box::pin(engine::upload(self, work, pool)).await
+    }
+}
+
+impl IntoFuture for VhdUploader {
+    type Output = Result<UploadReport>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// Uploads without progress. Dropping the future cancels.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.run(&Work::default()).await })
+    }
+}

@@ -1,0 +1,493 @@
+//! The course of an upload, from the first question to the footer.
+//!
+//! Everything runs in one future; what is concurrent are futures inside it, and blocking reads.
+//! Nothing is spawned, so nothing outlives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::acknowledged::{Ranges, Tally};
+use super::congestion::{Controller, Gate};
+use super::integrity::{self, Integrity, Probe};
+use super::keeper::Keeper;
+use super::plan::LONGEST_RANGE;
+use super::read::{Piece, Pool, Reader, Reading};
+use super::report::{Counters, Meter, UploadReport, Verification};
+use super::request::{Clear, Create, Describe, Requester};
+use super::retry::Policy;
+use super::send::{Compare, Lane, Pacer, Put};
+use super::verify::{self, Listed};
+use super::{UploadTarget, Verify, VhdUploader};
+use crate::azure::Transport;
+use crate::blocking::blocking;
+use crate::disk::limits::{self, FOOTER};
+use crate::disk::{DiskSource, upload_footer};
+use crate::handle::Work;
+use crate::progress::Phase;
+use crate::{Error, ErrorKind, Result};
+
+/// Progress is told this often, whether anything moves or not.
+const TICK: Duration = Duration::from_millis(100);
+/// Reading is ahead of sending with so many readers; the network is the slow side.
+const MOST_READERS: usize = 4;
+
+pub(crate) async fn upload(
+    settings: VhdUploader,
+    work: &Work,
+    pool: Arc<Pool>,
+) -> Result<UploadReport> {
+    work.check()?;
+    work.progress.phase(Phase::Uploading, "");
+    limits::check_disk_size(settings.source.virtual_size())?;
+    let disk = limits::padded_size(settings.source.virtual_size());
+    let length = disk + FOOTER;
+    let counters = Arc::new(Counters::default());
+    let mut meter = Meter::new(length);
+    let upload = Box::pin(course(&settings, work, pool, Arc::clone(&counters), disk));
+    let told = async {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            work.progress.transfer(meter.read(&counters));
+        }
+    };
+    let result = tokio::select! {
+        biased;
+        result = upload => result,
+        () = told => Err(Error::new(ErrorKind::Internal, "the progress ended before the upload")),
+    };
+    work.progress.transfer(meter.read(&counters));
+    let done = result?;
+    Ok(UploadReport {
+        bytes_logical: length,
+        bytes_sent: counters.sent(),
+        bytes_skipped: length - counters.sent(),
+        requests: counters.requests(),
+        retries: counters.retries(),
+        integrity: done.integrity,
+        verified: done.verified,
+        bytes_cleared: done.cleared,
+        elapsed: meter.elapsed(),
+    })
+}
+
+struct Done {
+    integrity: Integrity,
+    verified: Verification,
+    cleared: u64,
+}
+
+/// What the steps of an upload share.
+struct Upload<'a> {
+    settings: &'a VhdUploader,
+    work: &'a Work,
+    requester: Requester,
+    lane: Lane,
+    pool: Arc<Pool>,
+    /// Size of the disk, without the footer.
+    disk: u64,
+    /// Ends reading when the upload is dropped.
+    stop: CancellationToken,
+}
+
+async fn course(
+    settings: &VhdUploader,
+    work: &Work,
+    pool: Arc<Pool>,
+    counters: Arc<Counters>,
+    disk: u64,
+) -> Result<Done> {
+    let transport = match &settings.transport {
+        Some(transport) => transport.clone(),
+        // It reads the system's certificates.
+        None => blocking(Transport::new).await?,
+    };
+    let opened = Keeper::open(Arc::clone(&settings.access), transport);
+    let keeper = work.interruptible(opened).await?;
+    let stop = CancellationToken::new();
+    let _stops_readers = stop.clone().drop_guard();
+    let upload = Upload {
+        settings,
+        work,
+        requester: Requester {
+            keeper,
+            counters: Arc::clone(&counters),
+            stop: work.cancel.clone(),
+        },
+        lane: Lane {
+            gate: Gate::new(Controller::new(
+                settings.concurrency,
+                settings.memory.as_u64(),
+            )),
+            probe: Probe::default(),
+            counters,
+            pacer: settings.bandwidth.map(|rate| Pacer::new(rate.as_u64())),
+        },
+        pool,
+        disk,
+        stop,
+    };
+    // Until the footer nothing has happened that a dropped request could spoil.
+    let before_footer = Box::pin(upload.content());
+    let (footer, verified, cleared) = work.interruptible(before_footer).await?;
+    work.check()?;
+    work.progress.phase(Phase::Committing, "footer");
+    let integrity = upload.footer(footer).await?;
+    Ok(Done {
+        integrity,
+        verified,
+        cleared,
+    })
+}
+
+impl Upload<'_> {
+    /// Everything but the footer: sent, acknowledged, compared.
+    async fn content(&self) -> Result<([u8; 512], Verification, u64)> {
+        let fingerprint = self.blocking(|source| source.fingerprint()).await?;
+        let held = self.open().await?;
+        // The identity may take as long as reading the disk does; nobody waits for it until then.
+        let footer = self.blocking(upload_footer);
+        let ((verified, cleared), footer) =
+            futures::try_join!(Box::pin(self.ranges(held)), footer)?;
+        if self.blocking(|source| source.fingerprint()).await? != fingerprint {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the disk image changed while it was uploaded",
+            )
+            .with_operation("upload")
+            .with_hint("the target has no footer and is useless; upload again"));
+        }
+        Ok((footer, verified, cleared))
+    }
+
+    /// Finds the target, or creates it, and says whether it may hold old data.
+    async fn open(&self) -> Result<Held> {
+        let length = self.disk + FOOTER;
+        let described = self.requester.repeat(Policy::FIRST, Describe).await;
+        let properties = match (described, self.settings.target) {
+            (Err(error), UploadTarget::PageBlob { create: true })
+                if error.status() == Some(404) =>
+            {
+                match self.requester.repeat(Policy::PATIENT, Create(length)).await {
+                    Ok(()) => return Ok(Held::Nothing),
+                    // Ours, when the answer to an earlier attempt was lost; or somebody else's.
+                    Err(error) if matches!(error.status(), Some(409 | 412)) => {
+                        self.requester.repeat(Policy::FIRST, Describe).await?
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            (described, _) => described?,
+        };
+        let target = self.requester.keeper.peek().target;
+        let place = target.sas().redacted();
+        if let Some(kind) = properties.blob_type.filter(|kind| kind != "PageBlob") {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{place} is a {kind}, and disks are page blobs"),
+            )
+            .with_hint("upload to another name"));
+        }
+        if properties.length != length {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{place} has {} bytes, and this disk image needs exactly {length}",
+                    properties.length
+                ),
+            )
+            .with_operation("upload")
+            .with_hint(format!(
+                "create the disk with an upload size of {length} bytes: the image, rounded up to a \
+                 MiB, and 512 bytes of footer"
+            )));
+        }
+        match verify::is_empty(&self.requester, length).await? {
+            Ok(true) => Ok(Held::Nothing),
+            Ok(false) => Ok(Held::OldData),
+            // A disk for upload begins empty. A blob that was there before most likely does not.
+            Err(reason) if matches!(self.settings.target, UploadTarget::PageBlob { .. }) => {
+                Err(self.old_data_stays(&reason))
+            }
+            Err(reason) => Ok(Held::Unknown(reason)),
+        }
+    }
+
+    /// The error of a target with old data that cannot be told from the new.
+    fn old_data_stays(&self, reason: &str) -> Error {
+        let target = self.requester.keeper.peek().target;
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{} was written to before, and what is left of that cannot be cleared: {reason}",
+                target.sas().redacted()
+            ),
+        )
+        .with_operation("upload")
+        .with_hint("delete the disk or blob, make a new one and upload to that")
+    }
+
+    /// Sends all ranges and compares.
+    async fn ranges(&self, held: Held) -> Result<(Verification, u64)> {
+        if !matches!(held, Held::Nothing) {
+            // An old footer would make a half-written disk look whole.
+            self.put_unaccounted(self.disk, zeros(FOOTER)).await?;
+        }
+        let sent = self.send().await?;
+        self.lane
+            .counters
+            .all_skipped(self.disk - self.lane.counters.sent());
+        self.verify(held, &sent).await
+    }
+
+    fn readers(&self, counters: Arc<Counters>) -> Vec<Reader> {
+        let reading = Arc::new(Reading::new(
+            Arc::clone(&self.settings.source),
+            Arc::clone(&self.pool),
+            counters,
+            self.stop.clone(),
+        ));
+        let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (0..most.min(MOST_READERS))
+            .map(|_| Reader::new(Arc::clone(&reading)))
+            .collect()
+    }
+
+    /// Reads, sends, and checks that all that was cut has been acknowledged.
+    async fn send(&self) -> Result<Ranges> {
+        let mut reading: FuturesUnordered<_> = self
+            .readers(Arc::clone(&self.lane.counters))
+            .into_iter()
+            .map(Reader::next)
+            .collect();
+        let mut sending = FuturesUnordered::new();
+        let (mut planned, mut acknowledged) = (Tally::default(), Tally::default());
+        let mut sent = Ranges::default();
+        loop {
+            tokio::select! {
+                // What is acknowledged frees memory that reading waits for.
+                biased;
+                Some(done) = sending.next() => {
+                    let range: std::ops::Range<u64> = done?;
+                    acknowledged.add(&range);
+                    sent.insert(range);
+                }
+                Some(read) = reading.next() => {
+                    if let Some((reader, piece)) = read? {
+                        planned.add(&piece.range());
+                        sending.push(self.put(piece));
+                        reading.push(reader.next());
+                    }
+                }
+                else => break,
+            }
+        }
+        let whole = sent.overflowed() || sent.bytes() == planned.bytes;
+        if planned != acknowledged || !whole {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!(
+                    "{} ranges were to be sent and {} were acknowledged",
+                    planned.ranges, acknowledged.ranges
+                ),
+            ));
+        }
+        tracing::debug!(
+            ranges = planned.ranges,
+            bytes = planned.bytes,
+            peak_memory = self.pool.peak(),
+            "all ranges are acknowledged"
+        );
+        Ok(sent)
+    }
+
+    async fn put(&self, piece: Piece) -> Result<std::ops::Range<u64>> {
+        let range = piece.range();
+        let Piece {
+            bytes, crc, lease, ..
+        } = piece;
+        let put = Put {
+            lane: &self.lane,
+            offset: range.start,
+            bytes: bytes.clone(),
+            crc,
+            checksum: Integrity::None,
+        };
+        Box::pin(self.requester.repeat(Policy::PATIENT, put)).await?;
+        self.lane.counters.acknowledged(bytes.len() as u64);
+        self.pool.give_back(bytes);
+        drop(lease);
+        Ok(range)
+    }
+
+    /// Compares the target with what was sent, and clears what does not belong.
+    async fn verify(&self, held: Held, sent: &Ranges) -> Result<(Verification, u64)> {
+        let asked = self.settings.verify;
+        if asked == Verify::None && matches!(held, Held::Nothing | Held::Unknown(_)) {
+            return Ok((Verification::NotRequested, 0));
+        }
+        self.work.progress.phase(Phase::Verifying, "");
+        let mut cleared = 0;
+        // Without the comparison nobody knows where old data shows through: no success then.
+        let not_compared = |reason: String| match held {
+            Held::OldData => Err(self.old_data_stays(&reason)),
+            _ => Ok(Verification::NotVerified(reason)),
+        };
+        let mut result = match &held {
+            Held::Unknown(reason) => not_compared(reason.clone())?,
+            _ if sent.overflowed() => {
+                not_compared("the disk is too fragmented to be compared".to_owned())?
+            }
+            held => match verify::list(&self.requester, self.disk).await? {
+                Listed::Refused(reason) => not_compared(reason)?,
+                Listed::Ranges(listed) if listed.overflowed() => {
+                    not_compared("the target's list is too long".to_owned())?
+                }
+                Listed::Ranges(listed) => {
+                    let target = self.requester.keeper.peek().target;
+                    verify::nothing_missing(sent, &listed, target.sas().redacted())?;
+                    // On a target that was empty, more than was sent is only a coarse list.
+                    if matches!(held, Held::OldData) {
+                        cleared = self.clear_stale(sent, &listed).await?;
+                    }
+                    Verification::Ranges
+                }
+            },
+        };
+        if asked == Verify::Contents {
+            result = match self.compare().await {
+                Ok(()) => Verification::Contents,
+                Err(error) => match verify::refusal(&error) {
+                    Some(reason) => Verification::NotVerified(format!("reading back: {reason}")),
+                    None => return Err(error),
+                },
+            };
+        }
+        if asked == Verify::None {
+            result = Verification::NotRequested;
+        }
+        Ok((result, cleared))
+    }
+
+    /// Makes zero what the target holds and the source does not.
+    async fn clear_stale(&self, sent: &Ranges, listed: &Ranges) -> Result<u64> {
+        let mut cleared = 0;
+        let mut clears = true;
+        for stale in listed.minus(sent) {
+            self.work.progress.detail("clearing old data");
+            cleared += stale.end - stale.start;
+            if clears {
+                let clear = Clear(stale.clone());
+                match self.requester.repeat(Policy::PATIENT, clear).await {
+                    Ok(()) => continue,
+                    Err(error) => match verify::refusal(&error) {
+                        Some(reason) => {
+                            tracing::debug!(reason, "clearing is refused; writing zeros");
+                            clears = false;
+                        }
+                        None => return Err(error),
+                    },
+                }
+            }
+            let mut at = stale.start;
+            while at < stale.end {
+                let len = (stale.end - at).min(LONGEST_RANGE as u64);
+                self.put_unaccounted(at, zeros(len)).await?;
+                at += len;
+            }
+        }
+        Ok(cleared)
+    }
+
+    /// Reads everything once more, here and there, and compares.
+    async fn compare(&self) -> Result<()> {
+        // Counts of their own: the progress is about what was sent.
+        let mut reading: FuturesUnordered<_> = self
+            .readers(Arc::default())
+            .into_iter()
+            .map(Reader::next)
+            .collect();
+        let mut comparing = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(done) = comparing.next() => { let () = done?; }
+                Some(read) = reading.next() => {
+                    if let Some((reader, piece)) = read? {
+                        comparing.push(self.compare_one(piece));
+                        reading.push(reader.next());
+                    }
+                }
+                else => return Ok(()),
+            }
+        }
+    }
+
+    async fn compare_one(&self, piece: Piece) -> Result<()> {
+        let compare = Compare {
+            lane: &self.lane,
+            offset: piece.offset,
+            bytes: piece.bytes.clone(),
+        };
+        Box::pin(self.requester.repeat(Policy::PATIENT, compare)).await?;
+        self.pool.give_back(piece.bytes);
+        drop(piece.lease);
+        Ok(())
+    }
+
+    /// Writes the footer: the last page, alone. From its acknowledgement on the upload is whole.
+    async fn footer(&self, footer: [u8; 512]) -> Result<Integrity> {
+        let integrity = self
+            .put_unaccounted(self.disk, Bytes::copy_from_slice(&footer))
+            .await?;
+        self.lane.counters.acknowledged(FOOTER);
+        Ok(integrity)
+    }
+
+    async fn put_unaccounted(&self, offset: u64, bytes: Bytes) -> Result<Integrity> {
+        let put = Put {
+            lane: &self.lane,
+            offset,
+            crc: integrity::crc64(&bytes),
+            bytes,
+            checksum: Integrity::None,
+        };
+        // A refusal that any range met was remembered: the last answer is the weakest used.
+        self.requester.repeat(Policy::PATIENT, put).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn DiskSource) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let source = Arc::clone(&self.settings.source);
+        let called = tokio::task::spawn_blocking(move || call(&*source)).await;
+        called.map_err(|error| {
+            Error::new(
+                ErrorKind::Internal,
+                "the disk image stopped by a defect of its source",
+            )
+            .with_source(error)
+        })?
+    }
+}
+
+/// What the target held before the upload.
+enum Held {
+    /// Nothing: it was created just now, or is a fresh disk.
+    Nothing,
+    /// Something, which shows where nothing is sent and must be cleared there.
+    OldData,
+    /// It does not say, for this reason.
+    Unknown(String),
+}
+
+fn zeros(len: u64) -> Bytes {
+    // At most LONGEST_RANGE.
+    vec![0; usize::try_from(len).unwrap_or(LONGEST_RANGE)].into()
+}
