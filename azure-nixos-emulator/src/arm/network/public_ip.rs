@@ -1,0 +1,223 @@
+//! Public IP addresses. Nothing answers at them.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::super::Context;
+use super::super::answer::Result;
+use super::super::disks::EXTENDED_LOCATION;
+use super::super::error::{ArmError, Origin};
+use super::super::id::{Kind, same};
+use super::super::shape::{REFERENCE, Shape, TAGS, TEXTS};
+use super::super::vms;
+use super::ip_configurations;
+use crate::state::{Power, Resource, State};
+
+const PUBLIC_IP: Shape = Shape::Object(&[
+    ("id", Shape::Text),
+    ("name", Shape::Text),
+    ("type", Shape::Text),
+    ("etag", Shape::Text),
+    ("location", Shape::Text),
+    ("tags", TAGS),
+    ("zones", TEXTS),
+    ("extendedLocation", EXTENDED_LOCATION),
+    (
+        "sku",
+        Shape::Object(&[
+            ("name", Shape::OneOf(&["Basic", "Standard", "StandardV2"])),
+            ("tier", Shape::OneOf(&["Regional", "Global"])),
+        ]),
+    ),
+    (
+        "properties",
+        Shape::Object(&[
+            (
+                "publicIPAllocationMethod",
+                Shape::OneOf(&["Static", "Dynamic"]),
+            ),
+            ("publicIPAddressVersion", Shape::OneOf(&["IPv4", "IPv6"])),
+            ("ipConfiguration", REFERENCE),
+            (
+                "dnsSettings",
+                Shape::Object(&[
+                    ("domainNameLabel", Shape::Text),
+                    (
+                        "domainNameLabelScope",
+                        Shape::OneOf(&[
+                            "TenantReuse",
+                            "SubscriptionReuse",
+                            "ResourceGroupReuse",
+                            "NoReuse",
+                        ]),
+                    ),
+                    ("fqdn", Shape::Text),
+                    ("reverseFqdn", Shape::Text),
+                ]),
+            ),
+            (
+                "ddosSettings",
+                Shape::Object(&[
+                    (
+                        "protectionMode",
+                        Shape::OneOf(&["VirtualNetworkInherited", "Enabled", "Disabled"]),
+                    ),
+                    ("ddosProtectionPlan", REFERENCE),
+                ]),
+            ),
+            (
+                "ipTags",
+                Shape::List(&Shape::Object(&[
+                    ("ipTagType", Shape::Text),
+                    ("tag", Shape::Text),
+                ])),
+            ),
+            ("ipAddress", Shape::Text),
+            ("publicIPPrefix", REFERENCE),
+            ("idleTimeoutInMinutes", Shape::Number),
+            ("resourceGuid", Shape::Text),
+            ("provisioningState", Shape::Text),
+            ("servicePublicIPAddress", REFERENCE),
+            ("natGateway", REFERENCE),
+            (
+                "migrationPhase",
+                Shape::OneOf(&["None", "Prepare", "Commit", "Abort", "Committed"]),
+            ),
+            ("linkedPublicIPAddress", REFERENCE),
+            ("deleteOption", Shape::OneOf(&["Delete", "Detach"])),
+        ]),
+    ),
+]);
+
+pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result {
+    let put = context.begin_put(group, Kind::PublicIp, name, &PUBLIC_IP)?;
+    context.refuse_while_busy(&put.id.to_string(), Origin::Network)?;
+    let mut body = put.body.clone();
+    if body["properties"].is_null() {
+        body["properties"] = json!({});
+    }
+    if body.get("sku").is_none() {
+        // What the service takes when none is named.
+        body["sku"] = json!({ "name": "Basic" });
+    }
+    if body["sku"].get("tier").is_none() {
+        body["sku"]["tier"] = json!("Regional");
+    }
+    let is_standard = body["sku"]["name"] != "Basic";
+    let properties = &mut body["properties"];
+    for field in ["ipAddress", "ipConfiguration"] {
+        if let Some(properties) = properties.as_object_mut() {
+            properties.remove(field);
+        }
+    }
+    for (field, value) in [
+        ("publicIPAddressVersion", json!("IPv4")),
+        ("publicIPAllocationMethod", json!("Dynamic")),
+        ("idleTimeoutInMinutes", json!(4)),
+        ("ipTags", json!([])),
+        (
+            "ddosSettings",
+            json!({ "protectionMode": "VirtualNetworkInherited" }),
+        ),
+    ] {
+        if properties.get(field).is_none() {
+            properties[field] = value;
+        }
+    }
+    if properties["publicIPAddressVersion"] == "IPv6" {
+        return Err(ArmError::not_implemented("public IPv6 addresses"));
+    }
+    if is_standard && properties["publicIPAllocationMethod"] != "Static" {
+        return Err(ArmError::network(
+            400,
+            "StandardSkuPublicIPAddressMustBeStatic",
+            format!(
+                "Standard sku publicIp {} must have AllocationMethod set to Static.",
+                put.id
+            ),
+        ));
+    }
+    if let Some(label) = properties["dnsSettings"]["domainNameLabel"].as_str() {
+        let fqdn = format!(
+            "{label}.{}.cloudapp.azure.com",
+            put.body["location"].as_str().unwrap_or_default()
+        );
+        properties["dnsSettings"]["fqdn"] = json!(fqdn);
+    }
+    if let Some(existing) = &put.existing {
+        if existing.body["sku"] != body["sku"] {
+            return Err(ArmError::network(
+                400,
+                "PublicIPAddressSkuCannotBeChanged",
+                format!("The SKU of public IP address {} cannot be changed.", put.id),
+            ));
+        }
+        // An address that was given out stays.
+        if let Some(address) = existing.body["properties"].get("ipAddress") {
+            body["properties"]["ipAddress"] = address.clone();
+        }
+    }
+    super::store(context, &put, body, "Updating")
+}
+
+/// Gives a static address, at the end of the first PUT.
+pub(crate) fn allocate(resource: &mut Resource) {
+    let properties = &resource.body["properties"];
+    if properties["publicIPAllocationMethod"] == "Static" && properties.get("ipAddress").is_none() {
+        let address = address_of(properties);
+        resource.body["properties"]["ipAddress"] = json!(address.to_string());
+    }
+}
+
+/// An address out of the GUID of the resource, in a range kept for documentation (RFC 5737), so
+/// that a client which does connect reaches nobody.
+fn address_of(properties: &Value) -> Ipv4Addr {
+    let guid = properties["resourceGuid"].as_str().unwrap_or_default();
+    let digest = Sha256::digest(guid.as_bytes());
+    let network = [[192, 0, 2], [198, 51, 100], [203, 0, 113]][usize::from(digest[0] % 3)];
+    Ipv4Addr::new(network[0], network[1], network[2], 1 + digest[1] % 254)
+}
+
+pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Result {
+    super::delete(
+        context,
+        group,
+        Kind::PublicIp,
+        name,
+        |context, ip| match user(context.state, &ip.id) {
+            None => Ok(()),
+            Some(user) => Err(ArmError::network(
+                400,
+                "PublicIPAddressCannotBeDeleted",
+                format!(
+                    "Public IP address {} can not be deleted since it is still allocated to resource {user}. In order to delete the public IP, disassociate/detach the Public IP address from the resource.  To learn how to do this, see aka.ms/deletepublicip.",
+                    ip.id
+                ),
+            )),
+        },
+    )
+}
+
+/// The id of the IP configuration that has an address.
+pub(crate) fn user<'a>(state: &'a State, id: &str) -> Option<&'a str> {
+    ip_configurations(state)
+        .find(|(_, ip)| same(ip["publicIPAddress"]["id"].as_str().unwrap_or_default(), id))
+        .map(|(user, _)| user)
+}
+
+/// Adds whose it is, and a dynamic address while the machine is allocated.
+pub(crate) fn show(state: &State, id: &str, body: &mut Value) {
+    let Some(user) = user(state, id) else {
+        return;
+    };
+    body["properties"]["ipConfiguration"] = json!({ "id": user });
+    let is_allocated = user
+        .split_once("/ipConfigurations/")
+        .and_then(|(interface, _)| vms::power_of_user(state, interface))
+        .is_some_and(|power| power != Power::Deallocated);
+    if body["properties"]["publicIPAllocationMethod"] == "Dynamic" && is_allocated {
+        body["properties"]["ipAddress"] = json!(address_of(&body["properties"]).to_string());
+    }
+}

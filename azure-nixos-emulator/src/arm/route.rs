@@ -1,0 +1,218 @@
+//! Who answers which path.
+//!
+//! Segment names are compared without case, as Azure does; names of things keep the caller's.
+
+use axum::http::Method;
+
+use super::answer::{Answer, Result};
+use super::error::ArmError;
+use super::id::Kind;
+use super::network::{nic, nsg, public_ip, vnet};
+use super::{Context, disks, groups, images, providers, skus, subscriptions, versions, vms};
+
+/// Answers a request that carries a good token.
+pub(crate) fn answer(context: &mut Context<'_>) -> Result {
+    let call = context.call;
+    let version = call.query("api-version");
+    // Fixed parts are matched in lower case, names are taken from `parts`.
+    let parts: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+    let folded: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
+    let folded: Vec<&str> = folded.iter().map(String::as_str).collect();
+    let method = call.method.as_str();
+
+    if folded.first() != Some(&"subscriptions") {
+        return Err(ArmError::no_such_path(&call.path));
+    }
+    if let Some(id) = folded.get(1)
+        && *id != context.state.identity.subscription_id.to_string()
+    {
+        return Err(ArmError::gateway(
+            404,
+            "SubscriptionNotFound",
+            format!("The subscription '{}' could not be found.", parts[1]),
+        ));
+    }
+    match folded.get(2..).unwrap_or_default() {
+        [] | ["locations"] => {
+            versions::check("Microsoft.Resources", "subscriptions", version)?;
+            require_get(&call.method)?;
+            Ok(match folded.len() {
+                1 => subscriptions::list(context),
+                2 => subscriptions::get(context),
+                _ => subscriptions::locations(context),
+            })
+        }
+        ["operationresults", _] => {
+            versions::check("Microsoft.Resources", "resourceGroups", version)?;
+            context.group_operation(parts[3])
+        }
+        ["resources"] => {
+            versions::check("Microsoft.Resources", "resources", version)?;
+            require_get(&call.method)?;
+            context.list_all(None)
+        }
+        ["resourcegroups"] => {
+            versions::check("Microsoft.Resources", "resourceGroups", version)?;
+            require_get(&call.method)?;
+            Ok(groups::list(context))
+        }
+        ["resourcegroups", _] => {
+            context.api_version =
+                versions::check("Microsoft.Resources", "resourceGroups", version)?;
+            groups::answer(context, method, parts[3])
+        }
+        ["resourcegroups", _, "resources"] => {
+            versions::check("Microsoft.Resources", "resources", version)?;
+            require_get(&call.method)?;
+            context.list_all(Some(parts[3]))
+        }
+        ["providers"] => {
+            versions::check("Microsoft.Resources", "providers", version)?;
+            require_get(&call.method)?;
+            Ok(providers::list(context))
+        }
+        ["providers", _] => {
+            versions::check("Microsoft.Resources", "providers", version)?;
+            require_get(&call.method)?;
+            providers::get(context, parts[3])
+        }
+        ["providers", _, "register"] => {
+            versions::check("Microsoft.Resources", "providers", version)?;
+            require(&call.method, &Method::POST)?;
+            providers::register(context, parts[3])
+        }
+        ["providers", namespace, "locations", location, kind, id @ ..] => {
+            context.api_version = versions::check(parts[3], "locations", version)?;
+            match (*namespace, *kind, id) {
+                ("microsoft.compute", "diskoperations" | "operations", [_])
+                | ("microsoft.network", "operations" | "operationresults", [_]) => {
+                    context.provider_operation(parts[6], parts[7])
+                }
+                ("microsoft.compute", "usages", []) => skus::usages(context, location),
+                ("microsoft.compute", "vmsizes", []) => skus::sizes(location),
+                _ => Err(ArmError::no_such_path(&call.path)),
+            }
+        }
+        ["providers", "microsoft.compute", "skus"] => {
+            versions::check("Microsoft.Compute", "skus", version)?;
+            require_get(&call.method)?;
+            skus::list(context)
+        }
+        ["providers", _, short] => {
+            let kind = kind(context, parts[3], short)?;
+            versions::check(kind.namespace(), kind.short(), version)?;
+            require_get(&call.method)?;
+            context.list(None, kind)
+        }
+        ["resourcegroups", _, "providers", _, short, rest @ ..] => {
+            let kind = kind(context, parts[5], short)?;
+            context.api_version = versions::check(kind.namespace(), kind.short(), version)?;
+            if method == "PUT" {
+                providers::require_registered(context, kind.namespace())?;
+            }
+            let group = parts[3];
+            match rest {
+                [] => {
+                    require_get(&call.method)?;
+                    context.list(Some(group), kind)
+                }
+                _ => resource(
+                    context,
+                    kind,
+                    group,
+                    &parts[7..],
+                    rest.get(1..).unwrap_or_default(),
+                ),
+            }
+        }
+        _ => Err(ArmError::no_such_path(&call.path)),
+    }
+}
+
+/// A resource, an action on it, or a resource inside it. `names[0]` is the resource's name.
+fn resource(
+    context: &mut Context<'_>,
+    kind: Kind,
+    group: &str,
+    names: &[&str],
+    below: &[&str],
+) -> Result {
+    let name = names[0];
+    let call = context.call;
+    match (kind, call.method.as_str(), below) {
+        (Kind::Vm, "GET", []) => vms::get(context, group, name),
+        (_, "GET", []) => context.get(group, kind, name),
+        (Kind::Disk, "PUT", []) => disks::put(context, group, name),
+        (Kind::Disk, "PATCH", []) => disks::patch(context, group, name),
+        (Kind::Disk, "DELETE", []) => disks::delete(context, group, name),
+        (Kind::Disk, "POST", ["begingetaccess"]) => disks::grant(context, group, name),
+        (Kind::Disk, "POST", ["endgetaccess"]) => disks::revoke(context, group, name),
+        (Kind::Image, "PUT", []) => images::put(context, group, name),
+        (Kind::Image, "PATCH", []) => images::patch(context, group, name),
+        (Kind::Image, "DELETE", []) => images::delete(context, group, name),
+        (Kind::Vm, "PUT", []) => vms::put(context, group, name),
+        (Kind::Vm, "PATCH", []) => vms::patch(context, group, name),
+        (Kind::Vm, "DELETE", []) => vms::delete(context, group, name),
+        (Kind::Vm, "GET", ["instanceview"]) => vms::instance_view(context, group, name),
+        (Kind::Vm, "POST", [action]) => vms::act(context, group, name, action),
+        (Kind::Vnet, "PUT", []) => vnet::put(context, group, name),
+        (Kind::Vnet, "DELETE", []) => vnet::delete(context, group, name),
+        (Kind::Vnet, "GET", ["subnets"]) => vnet::list_subnets(context, group, name),
+        (Kind::Vnet, method, ["subnets", _]) => {
+            vnet::subnet(context, method, group, name, names[2])
+        }
+        (Kind::Nsg, "PUT", []) => nsg::put(context, group, name),
+        (Kind::Nsg, "DELETE", []) => nsg::delete(context, group, name),
+        (Kind::PublicIp, "PUT", []) => public_ip::put(context, group, name),
+        (Kind::PublicIp, "DELETE", []) => public_ip::delete(context, group, name),
+        (Kind::Nic, "PUT", []) => nic::put(context, group, name),
+        (Kind::Nic, "DELETE", []) => nic::delete(context, group, name),
+        (Kind::Vnet | Kind::Nsg | Kind::PublicIp | Kind::Nic, "PATCH", []) => {
+            super::network::patch_tags(context, group, kind, name)
+        }
+        (_, method, []) => Err(ArmError::no_such_method(method)),
+        _ => Err(ArmError::no_such_path(&call.path)),
+    }
+}
+
+/// The type of a path, where the subscription has the namespace and the namespace the type.
+fn kind(context: &Context<'_>, namespace: &str, short: &str) -> Result<Kind> {
+    Kind::find(namespace, short).ok_or_else(|| {
+        if providers::NAMESPACES
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(namespace))
+        {
+            ArmError::gateway(
+                404,
+                "InvalidResourceType",
+                format!(
+                    "The resource type '{short}' could not be found in the namespace '{namespace}' for api version '{}'. The local Azure has no such type.",
+                    context.call.query("api-version").unwrap_or_default()
+                ),
+            )
+        } else {
+            ArmError::gateway(
+                404,
+                "InvalidResourceNamespace",
+                format!("The resource namespace '{namespace}' is invalid."),
+            )
+        }
+    })
+}
+
+fn require_get(method: &Method) -> Result<()> {
+    require(method, &Method::GET)
+}
+
+fn require(method: &Method, expected: &Method) -> Result<()> {
+    if method == expected {
+        Ok(())
+    } else {
+        Err(ArmError::no_such_method(method.as_str()))
+    }
+}
+
+/// What a handler answers when there was nothing to delete.
+pub(crate) fn nothing_there() -> Result {
+    Ok(Answer::empty(204))
+}

@@ -1,0 +1,147 @@
+//! The subscription and its locations.
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::answer::{Answer, Result};
+use super::error::ArmError;
+
+/// Name, display name, geography group.
+const LOCATIONS: &[(&str, &str, &str)] = &[
+    ("eastus", "East US", "US"),
+    ("eastus2", "East US 2", "US"),
+    ("centralus", "Central US", "US"),
+    ("northcentralus", "North Central US", "US"),
+    ("southcentralus", "South Central US", "US"),
+    ("westcentralus", "West Central US", "US"),
+    ("westus", "West US", "US"),
+    ("westus2", "West US 2", "US"),
+    ("westus3", "West US 3", "US"),
+    ("canadacentral", "Canada Central", "Canada"),
+    ("canadaeast", "Canada East", "Canada"),
+    ("brazilsouth", "Brazil South", "South America"),
+    ("mexicocentral", "Mexico Central", "Mexico"),
+    ("northeurope", "North Europe", "Europe"),
+    ("westeurope", "West Europe", "Europe"),
+    ("uksouth", "UK South", "UK"),
+    ("ukwest", "UK West", "UK"),
+    ("francecentral", "France Central", "Europe"),
+    ("germanywestcentral", "Germany West Central", "Europe"),
+    ("italynorth", "Italy North", "Europe"),
+    ("norwayeast", "Norway East", "Europe"),
+    ("polandcentral", "Poland Central", "Europe"),
+    ("spaincentral", "Spain Central", "Europe"),
+    ("swedencentral", "Sweden Central", "Europe"),
+    ("switzerlandnorth", "Switzerland North", "Europe"),
+    ("israelcentral", "Israel Central", "Middle East"),
+    ("qatarcentral", "Qatar Central", "Middle East"),
+    ("uaenorth", "UAE North", "Middle East"),
+    ("southafricanorth", "South Africa North", "Africa"),
+    ("australiacentral", "Australia Central", "Asia Pacific"),
+    ("australiaeast", "Australia East", "Asia Pacific"),
+    ("australiasoutheast", "Australia Southeast", "Asia Pacific"),
+    ("centralindia", "Central India", "Asia Pacific"),
+    ("southindia", "South India", "Asia Pacific"),
+    ("eastasia", "East Asia", "Asia Pacific"),
+    ("southeastasia", "Southeast Asia", "Asia Pacific"),
+    ("japaneast", "Japan East", "Asia Pacific"),
+    ("japanwest", "Japan West", "Asia Pacific"),
+    ("koreacentral", "Korea Central", "Asia Pacific"),
+    ("newzealandnorth", "New Zealand North", "Asia Pacific"),
+    ("centraluseuap", "Central US EUAP", "US"),
+    ("eastus2euap", "East US 2 EUAP", "US"),
+];
+
+/// `GET /subscriptions`
+pub(crate) fn list(context: &Context<'_>) -> Answer {
+    Answer::json(
+        200,
+        json!({ "value": [body(context)], "count": { "type": "Total", "value": 1 } }),
+    )
+}
+
+/// `GET /subscriptions/{id}`
+pub(crate) fn get(context: &Context<'_>) -> Answer {
+    Answer::json(200, body(context))
+}
+
+fn body(context: &Context<'_>) -> Value {
+    let id = context.state.identity.subscription_id;
+    json!({
+        "id": format!("/subscriptions/{id}"),
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionId": id,
+        "tenantId": context.state.identity.tenant_id,
+        "displayName": "Local Azure",
+        "state": "Enabled",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    })
+}
+
+/// `GET /subscriptions/{id}/locations`
+pub(crate) fn locations(context: &Context<'_>) -> Answer {
+    let id = context.state.identity.subscription_id;
+    let all: Vec<Value> = LOCATIONS
+        .iter()
+        .map(|(name, display, geography)| {
+            json!({
+                "id": format!("/subscriptions/{id}/locations/{name}"),
+                "name": name,
+                "type": "Region",
+                "displayName": display,
+                "regionalDisplayName": format!("({geography}) {display}"),
+                "metadata": {
+                    "regionType": "Physical",
+                    "regionCategory": "Recommended",
+                    "geographyGroup": geography,
+                },
+            })
+        })
+        .collect();
+    Answer::json(200, json!({ "value": all }))
+}
+
+/// The name of a location in any spelling, if there is such a location.
+pub(crate) fn find_location(given: &str) -> Option<&'static str> {
+    let folded = given.replace(' ', "").to_ascii_lowercase();
+    LOCATIONS
+        .iter()
+        .map(|(name, ..)| *name)
+        .find(|name| *name == folded)
+}
+
+/// The location of a resource's body, normalised.
+pub(crate) fn location_of(body: &Value, resource_type: &str) -> Result<&'static str> {
+    let given = body["location"].as_str().unwrap_or_default();
+    if given.is_empty() {
+        return Err(ArmError::gateway(
+            400,
+            "LocationRequired",
+            "The location property is required for this definition.",
+        ));
+    }
+    find_location(given).ok_or_else(|| {
+        ArmError::gateway(
+            400,
+            "LocationNotAvailableForResourceType",
+            format!(
+                "The provided location '{given}' is not available for resource type '{resource_type}'. List of available regions for the resource type is '{}'.",
+                names()
+            ),
+        )
+    })
+}
+
+/// All names, for messages.
+pub(crate) fn names() -> String {
+    LOCATIONS
+        .iter()
+        .map(|(name, ..)| *name)
+        .collect::<Vec<_>>()
+        .join(",")
+}

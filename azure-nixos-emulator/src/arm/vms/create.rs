@@ -1,0 +1,292 @@
+//! How a machine comes to be: what the service adds to its body, and the disks made with it.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::super::Context;
+use super::super::answer::Result;
+use super::super::clock_text::timestamp;
+use super::super::disks::{self, gone};
+use super::super::error::ArmError;
+use super::super::id::{Kind, ResourceId};
+use super::super::names;
+use super::super::resources::{identify, set_state};
+use super::super::skus::Size;
+use super::check::{self, Source};
+use super::power::set_power;
+use crate::state::{DiskInner, Inner, Power, Resource};
+
+/// The data disks of a new machine, checked.
+pub(super) fn data_disks(context: &Context<'_>, body: &Value) -> Result<Vec<Value>> {
+    let given = body["properties"]["storageProfile"]["dataDisks"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let mut luns = Vec::new();
+    let mut finished = Vec::new();
+    for mut disk in given {
+        let lun = disk["lun"].as_u64().unwrap_or_default();
+        if luns.contains(&lun) {
+            return Err(ArmError::compute(
+                400,
+                "InvalidParameter",
+                format!("A disk at LUN {lun} already exists."),
+            )
+            .with_target("dataDisk.lun"));
+        }
+        luns.push(lun);
+        match disk["createOption"].as_str() {
+            Some("Attach") => {
+                let found = check::disk_to_attach(context, &disk, body, "dataDisk")?;
+                disk["name"] = found.body["name"].clone();
+                disk["managedDisk"]["id"] = json!(found.id);
+                disk["managedDisk"]["storageAccountType"] = found.body["sku"]["name"].clone();
+                disk["diskSizeGB"] = found.body["properties"]["diskSizeGB"].clone();
+            }
+            Some("Empty") if disk["diskSizeGB"].is_u64() => {
+                if let Some(name) = disk["name"].as_str() {
+                    names::check(Kind::Disk, name)?;
+                }
+            }
+            Some("Empty") => return Err(ArmError::missing_parameter("dataDisk.diskSizeGB")),
+            other => {
+                return Err(ArmError::not_implemented(format!(
+                    "data disks with createOption '{}'",
+                    other.unwrap_or_default()
+                )));
+            }
+        }
+        for (field, value) in [
+            ("caching", json!("None")),
+            ("deleteOption", json!("Detach")),
+            ("toBeDetached", json!(false)),
+        ] {
+            if disk.get(field).is_none() {
+                disk[field] = value;
+            }
+        }
+        finished.push(disk);
+    }
+    Ok(finished)
+}
+
+/// What the service adds to a new machine, and what it never gives back.
+pub(super) fn fill_in(
+    context: &Context<'_>,
+    body: &mut Value,
+    size: &Size,
+    source: &Source,
+    interfaces: &[String],
+    data_disks: Vec<Value>,
+) {
+    let now = timestamp(context.now);
+    let properties = &mut body["properties"];
+    properties["vmId"] = json!(Uuid::new_v4());
+    properties["hardwareProfile"]["vmSize"] = json!(size.name);
+    properties["timeCreated"] = json!(now);
+    properties["provisioningState"] = json!("Creating");
+    if let Some(properties) = properties.as_object_mut() {
+        properties.remove("instanceView");
+    }
+    let os_disk = &mut properties["storageProfile"]["osDisk"];
+    match source {
+        Source::Image(image) => {
+            let of_image = &image.body["properties"]["storageProfile"]["osDisk"];
+            os_disk["osType"] = of_image["osType"].clone();
+            if os_disk["managedDisk"].get("storageAccountType").is_none() {
+                os_disk["managedDisk"]["storageAccountType"] =
+                    of_image["storageAccountType"].clone();
+            }
+            if os_disk.get("diskSizeGB").is_none() {
+                os_disk["diskSizeGB"] = of_image["diskSizeGB"].clone();
+            }
+        }
+        Source::Disk(disk) => {
+            os_disk["name"] = disk.body["name"].clone();
+            os_disk["managedDisk"]["id"] = json!(disk.id);
+            os_disk["managedDisk"]["storageAccountType"] = disk.body["sku"]["name"].clone();
+            os_disk["diskSizeGB"] = disk.body["properties"]["diskSizeGB"].clone();
+        }
+    }
+    for (field, value) in [("caching", "None"), ("deleteOption", "Detach")] {
+        if os_disk.get(field).is_none() {
+            os_disk[field] = json!(value);
+        }
+    }
+    properties["storageProfile"]["dataDisks"] = json!(data_disks);
+    if let Source::Image(image) = source {
+        properties["storageProfile"]["imageReference"]["id"] = json!(image.id);
+    }
+    if let Some(profile) = properties["osProfile"].as_object_mut() {
+        profile.remove("adminPassword");
+        profile.remove("customData");
+        for (field, value) in [
+            ("secrets", json!([])),
+            ("allowExtensionOperations", json!(true)),
+            ("requireGuestProvisionSignal", json!(true)),
+        ] {
+            profile.entry(field).or_insert(value);
+        }
+        if let Some(linux) = profile
+            .entry("linuxConfiguration")
+            .or_insert_with(|| json!({ "disablePasswordAuthentication": false }))
+            .as_object_mut()
+        {
+            linux.entry("provisionVMAgent").or_insert(json!(true));
+            let patches = linux.entry("patchSettings").or_insert_with(|| json!({}));
+            for field in ["patchMode", "assessmentMode"] {
+                if patches.get(field).is_none() {
+                    patches[field] = json!("ImageDefault");
+                }
+            }
+        }
+    }
+    let given = properties["networkProfile"]["networkInterfaces"].as_array_mut();
+    for (interface, id) in given.into_iter().flatten().zip(interfaces) {
+        interface["id"] = json!(id);
+    }
+}
+
+/// The end of the creation of a machine: its OS disk is there and it runs.
+pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+    let Some(machine) = context.state.resource(id).cloned() else {
+        return Err(gone(id));
+    };
+    let vm = ResourceId::parse(&machine.id).ok_or_else(|| gone(id))?;
+    let mut body = machine.body;
+    if let Err(error) = refuse_shrinking(context, &body) {
+        set_state(context.state.resource_mut(id), "Failed");
+        return Err(error);
+    }
+    let image = body["properties"]["storageProfile"]["imageReference"]["id"]
+        .as_str()
+        .map(ToOwned::to_owned);
+    let generation = image
+        .as_ref()
+        .and_then(|image| context.state.resource(image))
+        .map(|image| image.body["properties"]["hyperVGeneration"].clone());
+    let mut number = 1;
+    let profile = body["properties"]["storageProfile"].clone();
+    let mut os_disk = profile["osDisk"].clone();
+    make_disk(
+        context,
+        &vm,
+        &body,
+        &mut os_disk,
+        number,
+        image.as_deref(),
+        generation,
+    )?;
+    body["properties"]["storageProfile"]["osDisk"] = os_disk;
+    let mut finished = Vec::new();
+    for mut disk in profile["dataDisks"].as_array().cloned().unwrap_or_default() {
+        number += 1;
+        make_disk(context, &vm, &body, &mut disk, number, None, None)?;
+        finished.push(disk);
+    }
+    body["properties"]["storageProfile"]["dataDisks"] = json!(finished);
+    body["properties"]["provisioningState"] = json!("Succeeded");
+    if let Some(machine) = context.state.resource_mut(id) {
+        machine.body = body;
+    }
+    set_power(context, id, Power::Running);
+    Ok(None)
+}
+
+/// An OS disk cannot be smaller than its image. Azure finds out while it creates the machine.
+fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
+    let profile = &body["properties"]["storageProfile"];
+    let image = profile["imageReference"]["id"]
+        .as_str()
+        .and_then(|image| context.state.resource(image));
+    let of_image = image.and_then(|image| {
+        image.body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"].as_u64()
+    });
+    match (of_image, profile["osDisk"]["diskSizeGB"].as_u64()) {
+        (Some(least), Some(wanted)) if wanted < least => Err(ArmError::compute(
+            409,
+            "InvalidParameter",
+            "Disks or snapshot cannot be resized down.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the resource of a disk that comes with its machine, if it is not an attached one.
+///
+/// It has a size and no content: nothing here boots from it, and copying an image's content for
+/// every machine would fill disks for nothing.
+fn make_disk(
+    context: &mut Context<'_>,
+    vm: &ResourceId,
+    body: &Value,
+    disk: &mut Value,
+    number: u32,
+    image: Option<&str>,
+    generation: Option<Value>,
+) -> Result<()> {
+    if disk["managedDisk"]["id"].is_string() {
+        return Ok(());
+    }
+    let name = match disk["name"].as_str() {
+        Some(name) => name.to_owned(),
+        None => format!("{}_disk{number}_{}", vm.name, Uuid::new_v4().simple()),
+    };
+    let id = ResourceId {
+        kind: Kind::Disk,
+        name: name.clone(),
+        ..vm.clone()
+    };
+    if context.state.resource(&id.to_string()).is_some() {
+        set_state(context.state.resource_mut(&vm.to_string()), "Failed");
+        return Err(ArmError::compute(
+            409,
+            "ConflictingUserInput",
+            format!(
+                "Disk {name} already exists in resource group {}. Only CreateOption.Attach is supported.",
+                vm.group
+            ),
+        ));
+    }
+    if disk["managedDisk"].get("storageAccountType").is_none() {
+        disk["managedDisk"]["storageAccountType"] = json!("Standard_LRS");
+    }
+    let size = disk["diskSizeGB"].clone();
+    let mut resource = json!({
+        "location": body["location"],
+        "sku": { "name": disk["managedDisk"]["storageAccountType"] },
+        "properties": {
+            "diskSizeGB": size,
+            "diskSizeBytes": size.as_u64().map(|size| size << 30),
+            "creationData": match image {
+                Some(image) => json!({ "createOption": "FromImage", "imageReference": { "id": image } }),
+                None => json!({ "createOption": "Empty" }),
+            },
+        },
+    });
+    if let Some(os_type) = disk.get("osType") {
+        resource["properties"]["osType"] = os_type.clone();
+    }
+    if let Some(generation) = generation {
+        resource["properties"]["hyperVGeneration"] = generation;
+    }
+    identify(&mut resource, &id);
+    disks::fill_in(&mut resource, &timestamp(context.now));
+    context.state.insert(Resource {
+        id: id.to_string(),
+        body: resource,
+        inner: Inner::Disk(DiskInner {
+            blob: Uuid::new_v4(),
+            length: 0,
+            access_ends: None,
+        }),
+    });
+    disk["name"] = json!(name);
+    disk["managedDisk"]["id"] = json!(id.to_string());
+    disks::attach(
+        context,
+        &id.to_string(),
+        Some((&vm.to_string(), Power::Running)),
+    );
+    Ok(())
+}

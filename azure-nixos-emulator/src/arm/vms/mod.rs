@@ -1,0 +1,332 @@
+//! Virtual machines. Nothing boots: they have a state, disks and interfaces, and change as told.
+
+mod check;
+mod create;
+mod power;
+mod shape;
+mod view;
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::answer::{Answer, Result};
+use super::disks;
+use super::error::{ArmError, Origin};
+use super::id::{Kind, same};
+use super::lro::{Dialect, Work};
+use super::resources::{check_tags, identify, set_state};
+use super::route::nothing_there;
+use super::skus::Size;
+use crate::state::{Inner, Power, Resource, State, VmInner};
+
+pub(crate) use self::create::created;
+pub(crate) use self::power::{act, powered};
+pub(crate) use self::view::instance_view;
+
+/// The machine that uses a disk or an interface.
+pub(crate) fn user<'a>(state: &'a State, id: &str) -> Option<&'a Resource> {
+    state.resources.values().find(|resource| {
+        matches!(resource.inner, Inner::Vm(_))
+            && uses(&resource.body).iter().any(|used| same(used, id))
+    })
+}
+
+/// The power state of the machine that uses an interface.
+pub(crate) fn power_of_user(state: &State, id: &str) -> Option<Power> {
+    user(state, id).and_then(|machine| match &machine.inner {
+        Inner::Vm(vm) => Some(vm.power),
+        _ => None,
+    })
+}
+
+/// Whether an interface is the machine's first.
+pub(crate) fn is_primary(machine: &Resource, nic: &str) -> bool {
+    let interfaces = machine.body["properties"]["networkProfile"]["networkInterfaces"].as_array();
+    let Some(interfaces) = interfaces else {
+        return false;
+    };
+    interfaces.len() == 1
+        || interfaces.iter().any(|interface| {
+            same(interface["id"].as_str().unwrap_or_default(), nic)
+                && interface["properties"]["primary"] == true
+        })
+}
+
+/// The ids of a machine's disks and interfaces.
+pub(crate) fn uses(body: &Value) -> Vec<String> {
+    disks_of(body)
+        .chain(interfaces_of(body))
+        .filter_map(|(id, _)| id)
+        .collect()
+}
+
+/// The disks of a machine: the id, once there is one, and whether it goes with the machine.
+fn disks_of(body: &Value) -> impl Iterator<Item = (Option<String>, bool)> {
+    let profile = &body["properties"]["storageProfile"];
+    std::iter::once(&profile["osDisk"])
+        .chain(profile["dataDisks"].as_array().into_iter().flatten())
+        .map(|disk| {
+            (
+                disk["managedDisk"]["id"].as_str().map(ToOwned::to_owned),
+                disk["deleteOption"] == "Delete",
+            )
+        })
+}
+
+/// The same of its interfaces.
+fn interfaces_of(body: &Value) -> impl Iterator<Item = (Option<String>, bool)> {
+    body["properties"]["networkProfile"]["networkInterfaces"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|interface| {
+            (
+                interface["id"].as_str().map(ToOwned::to_owned),
+                interface["properties"]["deleteOption"] == "Delete",
+            )
+        })
+}
+
+pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result {
+    let put = context.begin_put(group, Kind::Vm, name, &shape::VM)?;
+    let id = put.id.to_string();
+    context.refuse_while_busy(&id, Origin::Provider)?;
+    let mut body = put.body;
+    if let Some(existing) = put.existing {
+        return update(context, existing, &body);
+    }
+    identify(&mut body, &put.id);
+    refuse_identity(&body)?;
+    let size = check::size(context, &body, 0)?;
+    let source = check::source(context, &body, size)?;
+    check::os_profile(&body, &source)?;
+    let interfaces = check::interfaces(context, &body)?;
+    let data_disks = create::data_disks(context, &body)?;
+    let custom_data = body["properties"]["osProfile"]["customData"]
+        .as_str()
+        .map(ToOwned::to_owned);
+    create::fill_in(context, &mut body, size, &source, &interfaces, data_disks);
+    let location = body["location"].as_str().unwrap_or_default().to_owned();
+    // An attached disk is the machine's from here on, so that no second one takes it.
+    for (disk, _) in disks_of(&body) {
+        if let Some(disk) = disk {
+            disks::attach(context, &disk, Some((&id, Power::Starting)));
+        }
+    }
+    context.state.insert(Resource {
+        id: id.clone(),
+        body: body.clone(),
+        inner: Inner::Vm(VmInner {
+            power: Power::Starting,
+            changed: context.now,
+            custom_data,
+        }),
+    });
+    let operation = context.begin(Dialect::Compute, &location, &id, Work::VmCreated);
+    Ok(context.accepted(201, operation, Some(body)))
+}
+
+/// Identities are not here yet, and a machine that only seems to have one helps nobody.
+fn refuse_identity(body: &Value) -> Result<()> {
+    match body["identity"]["type"].as_str() {
+        None | Some("None") => Ok(()),
+        Some(_) => Err(ArmError::not_implemented("identities of virtual machines")),
+    }
+}
+
+/// A PUT or PATCH of a machine that exists: its tags, size and diagnostics can change.
+fn update(context: &mut Context<'_>, mut machine: Resource, body: &Value) -> Result {
+    refuse_identity(body)?;
+    let custom_data = match &machine.inner {
+        Inner::Vm(vm) => vm.custom_data.clone(),
+        _ => None,
+    };
+    let (old, new) = (&machine.body["properties"], &body["properties"]);
+    refuse_changes(old, new, custom_data.as_deref())?;
+    if !new["hardwareProfile"]["vmSize"].is_null() {
+        let before = old["hardwareProfile"]["vmSize"]
+            .as_str()
+            .and_then(Size::find)
+            .map_or(0, |size| size.cores);
+        let mut wanted = body.clone();
+        wanted["location"] = machine.body["location"].clone();
+        let size = check::size(context, &wanted, before)?;
+        machine.body["properties"]["hardwareProfile"]["vmSize"] = json!(size.name);
+    }
+    if let Some(diagnostics) = new.get("diagnosticsProfile") {
+        machine.body["properties"]["diagnosticsProfile"] = diagnostics.clone();
+    }
+    if let Some(tags) = body.get("tags") {
+        machine.body["tags"] = tags.clone();
+    }
+    machine.body["properties"]["provisioningState"] = json!("Updating");
+    let (id, shown) = (machine.id.clone(), machine.body.clone());
+    context.state.insert(machine);
+    let location = shown["location"].as_str().unwrap_or_default().to_owned();
+    let operation = context.begin(Dialect::Compute, &location, &id, Work::VmUpdated);
+    Ok(context.accepted(200, operation, Some(shown)))
+}
+
+/// Refuses what cannot change; what the new body leaves out does not.
+fn refuse_changes(old: &Value, new: &Value, custom_data: Option<&str>) -> Result<()> {
+    for (path, name) in [
+        ("/osProfile/computerName", "osProfile.computerName"),
+        ("/osProfile/adminUsername", "osProfile.adminUsername"),
+        (
+            "/osProfile/linuxConfiguration/ssh",
+            "linuxConfiguration.ssh.publicKeys",
+        ),
+        (
+            "/osProfile/linuxConfiguration/disablePasswordAuthentication",
+            "linuxConfiguration.disablePasswordAuthentication",
+        ),
+        ("/storageProfile/imageReference/id", "imageReference"),
+        ("/storageProfile/osDisk/name", "osDisk.name"),
+        ("/storageProfile/osDisk/createOption", "osDisk.createOption"),
+        (
+            "/storageProfile/osDisk/managedDisk/id",
+            "osDisk.managedDisk.id",
+        ),
+        ("/storageProfile/osDisk/osType", "osDisk.osType"),
+        ("/priority", "priority"),
+        (
+            "/securityProfile/securityType",
+            "securityProfile.securityType",
+        ),
+    ] {
+        let (Some(is), was) = (new.pointer(path), old.pointer(path)) else {
+            continue;
+        };
+        let is_same = match (was.and_then(Value::as_str), is.as_str()) {
+            (Some(was), Some(is)) if name.ends_with("id") || name == "imageReference" => {
+                same(was, is)
+            }
+            _ => was == Some(is),
+        };
+        if !is_same {
+            return Err(ArmError::property_change(name));
+        }
+    }
+    if let Some(data) = new["osProfile"]["customData"].as_str()
+        && Some(data) != custom_data
+    {
+        return Err(ArmError::property_change("customData"));
+    }
+    for (path, id, what) in [
+        (
+            "/networkProfile/networkInterfaces",
+            "/id",
+            "the change of a machine's interfaces",
+        ),
+        (
+            "/storageProfile/dataDisks",
+            "/lun",
+            "the change of a machine's data disks",
+        ),
+    ] {
+        let keys = |properties: &Value| -> Vec<String> {
+            properties
+                .pointer(path)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|item| Some(item.pointer(id)?.to_string().to_ascii_lowercase()))
+                .collect()
+        };
+        if new.pointer(path).is_some() && keys(new) != keys(old) {
+            return Err(ArmError::not_implemented(what));
+        }
+    }
+    let size = &new["storageProfile"]["osDisk"]["diskSizeGB"];
+    if !size.is_null() && *size != old["storageProfile"]["osDisk"]["diskSizeGB"] {
+        return Err(ArmError::not_implemented("the resizing of OS disks"));
+    }
+    Ok(())
+}
+
+pub(crate) fn patch(context: &mut Context<'_>, group: &str, name: &str) -> Result {
+    let mut body = context.call.json()?;
+    shape::VM_PATCH.check(&mut body)?;
+    check_tags(&body)?;
+    let machine = context.existing(group, Kind::Vm, name)?.clone();
+    context.refuse_while_busy(&machine.id, Origin::Provider)?;
+    update(context, machine, &body)
+}
+
+pub(crate) fn updated(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+    set_state(context.state.resource_mut(id), "Succeeded");
+    Ok(None)
+}
+
+/// GET of a machine, with its instance view where `$expand` asks for it.
+pub(crate) fn get(context: &Context<'_>, group: &str, name: &str) -> Result {
+    let machine = context.existing(group, Kind::Vm, name)?;
+    let mut body = machine.body.clone();
+    let expand = context.call.query("$expand").unwrap_or_default();
+    if expand.to_ascii_lowercase().contains("instanceview") {
+        body["properties"]["instanceView"] = view::of(context, machine);
+    }
+    Ok(Answer::json(200, body))
+}
+
+/// Also ends what is being done to the machine, its creation included, as Azure does.
+pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Result {
+    context.group(group)?;
+    let Ok(machine) = context.existing(group, Kind::Vm, name).cloned() else {
+        return nothing_there();
+    };
+    context.preempt(&machine.id);
+    set_state(context.state.resource_mut(&machine.id), "Deleting");
+    let location = machine.body["location"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let operation = context.begin(Dialect::Compute, &location, &machine.id, Work::VmDeleted);
+    Ok(context.accepted(202, operation, None))
+}
+
+/// The end of the deletion: what goes with the machine goes, the rest is free.
+pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+    let Some(machine) = context.state.remove(id) else {
+        return Ok(None);
+    };
+    release(context, &machine);
+    for (disk, goes) in disks_of(&machine.body) {
+        if let (Some(disk), true) = (disk, goes) {
+            disks::deleted(context, &disk)?;
+        }
+    }
+    for (interface, goes) in interfaces_of(&machine.body) {
+        let (Some(interface), true) = (interface, goes) else {
+            continue;
+        };
+        let removed = context.state.remove(&interface);
+        let configurations = removed
+            .iter()
+            .flat_map(|nic| nic.body["properties"]["ipConfigurations"].as_array())
+            .flatten();
+        for configuration in configurations {
+            let Some(public) = configuration["properties"]["publicIPAddress"]["id"].as_str() else {
+                continue;
+            };
+            let goes = context
+                .state
+                .resource(public)
+                .is_some_and(|public| public.body["properties"]["deleteOption"] == "Delete");
+            if goes {
+                context.state.remove(public);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Lets go of the disks of a machine that is gone. Interfaces are free by themselves, as whose
+/// they are is found by searching.
+pub(crate) fn release(context: &mut Context<'_>, machine: &Resource) {
+    for (disk, _) in disks_of(&machine.body) {
+        if let Some(disk) = disk {
+            disks::attach(context, &disk, None);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Starting, stopping and deallocating machines.
+
+use serde_json::Value;
+
+use super::super::Context;
+use super::super::answer::Result;
+use super::super::disks::{self, gone};
+use super::super::error::{ArmError, Origin};
+use super::super::id::Kind;
+use super::super::lro::{Dialect, Work};
+use super::super::resources::set_state;
+use super::disks_of;
+use crate::state::{Inner, Power};
+
+/// The power actions.
+pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &str) -> Result {
+    let machine = context.existing(group, Kind::Vm, name)?.clone();
+    let Inner::Vm(vm) = &machine.inner else {
+        return Err(gone(&machine.id));
+    };
+    let (during, after) = match action {
+        "start" | "restart" | "redeploy" | "reapply" => (Power::Starting, Power::Running),
+        "poweroff" => (Power::Stopping, Power::Stopped),
+        "deallocate" => (Power::Deallocating, Power::Deallocated),
+        other => {
+            return Err(ArmError::not_implemented(format!(
+                "the action '{other}' on virtual machines"
+            )));
+        }
+    };
+    context.refuse_while_busy(&machine.id, Origin::Provider)?;
+    if matches!(action, "restart" | "poweroff") && vm.power == Power::Deallocated {
+        return Err(ArmError::compute(
+            409,
+            "OperationNotAllowed",
+            format!("The VM '{name}' is deallocated: '{action}' needs one that is allocated."),
+        ));
+    }
+    if action == "start" {
+        for (disk, _) in disks_of(&machine.body) {
+            if let Some(disk) = disk.and_then(|disk| context.state.resource(&disk)) {
+                disks::refuse_active_access(disk, "starting the virtual machine")?;
+            }
+        }
+    }
+    // Redeploying and reapplying leave a machine that is off as it is.
+    let after = match action {
+        "redeploy" | "reapply" if vm.power != Power::Running => vm.power,
+        _ => after,
+    };
+    if vm.power != after {
+        set_power(context, &machine.id, during);
+    }
+    set_state(context.state.resource_mut(&machine.id), "Updating");
+    let location = machine.body["location"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let operation = context.begin(
+        Dialect::Compute,
+        &location,
+        &machine.id,
+        Work::VmPower(after),
+    );
+    Ok(context.accepted(202, operation, None))
+}
+
+/// The end of a power action.
+pub(crate) fn powered(context: &mut Context<'_>, id: &str, power: Power) -> Result<Option<Value>> {
+    let Some(machine) = context.state.resource(id).cloned() else {
+        return Err(gone(id));
+    };
+    set_power(context, id, power);
+    for (disk, _) in disks_of(&machine.body) {
+        if let Some(disk) = disk {
+            disks::attach(context, &disk, Some((&machine.id, power)));
+        }
+    }
+    set_state(context.state.resource_mut(id), "Succeeded");
+    Ok(None)
+}
+
+/// Sets what the instance view shows.
+pub(super) fn set_power(context: &mut Context<'_>, id: &str, power: Power) {
+    let now = context.now;
+    if let Some(Inner::Vm(vm)) = context
+        .state
+        .resource_mut(id)
+        .map(|machine| &mut machine.inner)
+    {
+        vm.power = power;
+        vm.changed = now;
+    }
+}

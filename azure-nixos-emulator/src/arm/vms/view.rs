@@ -1,0 +1,86 @@
+//! The instance view: how a machine is doing.
+
+use serde_json::{Value, json};
+
+use super::super::Context;
+use super::super::answer::{Answer, Result};
+use super::super::clock_text::timestamp;
+use super::super::id::Kind;
+use crate::state::{Inner, Power, Resource};
+
+/// `GET …/instanceView`
+pub(crate) fn instance_view(context: &mut Context<'_>, group: &str, name: &str) -> Result {
+    let machine = context.existing(group, Kind::Vm, name)?;
+    Ok(Answer::json(200, of(context, machine)))
+}
+
+/// The view of one machine. The agent is not ready, as there is none.
+pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
+    let Inner::Vm(vm) = &machine.inner else {
+        return json!({});
+    };
+    let properties = &machine.body["properties"];
+    let time = timestamp(vm.changed);
+    let provisioning = properties["provisioningState"].as_str().unwrap_or_default();
+    let level = if provisioning == "Failed" {
+        "Error"
+    } else {
+        "Info"
+    };
+    let (power, shown) = match vm.power {
+        Power::Starting => ("starting", "VM starting"),
+        Power::Running => ("running", "VM running"),
+        Power::Stopping => ("stopping", "VM stopping"),
+        Power::Stopped => ("stopped", "VM stopped"),
+        Power::Deallocating => ("deallocating", "VM deallocating"),
+        Power::Deallocated => ("deallocated", "VM deallocated"),
+    };
+    let statuses = json!([
+        {
+            "code": format!("ProvisioningState/{}", provisioning.to_ascii_lowercase()),
+            "level": level,
+            "displayStatus": format!("Provisioning {}", provisioning.to_ascii_lowercase()),
+            "time": time,
+        },
+        { "code": format!("PowerState/{power}"), "level": "Info", "displayStatus": shown },
+    ]);
+    let profile = &properties["storageProfile"];
+    let disks: Vec<Value> = std::iter::once(&profile["osDisk"])
+        .chain(profile["dataDisks"].as_array().into_iter().flatten())
+        .filter(|disk| disk["name"].is_string())
+        .map(|disk| {
+            json!({
+                "name": disk["name"],
+                "statuses": [{
+                    "code": "ProvisioningState/succeeded",
+                    "level": "Info",
+                    "displayStatus": "Provisioning succeeded",
+                    "time": time,
+                }],
+            })
+        })
+        .collect();
+    let generation = profile["osDisk"]["managedDisk"]["id"]
+        .as_str()
+        .and_then(|disk| context.state.resource(disk))
+        .and_then(|disk| disk.body["properties"]["hyperVGeneration"].as_str())
+        .unwrap_or("V1");
+    let mut view = json!({
+        "hyperVGeneration": generation,
+        "disks": disks,
+        "statuses": statuses,
+    });
+    if vm.power == Power::Running {
+        view["vmAgent"] = json!({
+            "vmAgentVersion": "Unknown",
+            "statuses": [{
+                "code": "ProvisioningState/Unavailable",
+                "level": "Warning",
+                "displayStatus": "Not Ready",
+                "message": "VM status blob is found but not yet populated.",
+                "time": timestamp(context.now),
+            }],
+        });
+    }
+    view
+}

@@ -1,0 +1,249 @@
+//! The data plane: faults, signature, and the way to the operation.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use http_body_util::BodyExt as _;
+use uuid::Uuid;
+
+use super::access::Signature;
+use super::conditions::etag;
+use super::page_blob::PageBlob;
+use super::refusal::Refusal;
+use super::request::{self, ApiVersion, Call};
+use super::{PageBlobs, dates, page_list, put_page, read};
+use crate::fault::{self, FaultAction, Plane};
+
+/// The most of a refused body that is read to its end. A client that is still sending would
+/// otherwise see its connection break and not the refusal.
+const DRAINED: u64 = 8 * 1024 * 1024;
+/// How long the sender of a refused body may fall silent.
+const DRAIN_SILENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn router(blobs: PageBlobs) -> Router {
+    Router::new().fallback(handle).with_state(blobs)
+}
+
+async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let path_and_query = parts.uri.path_and_query().map_or("", |p| p.as_str());
+    let action = blobs
+        .0
+        .faults
+        .before(Plane::Blob, parts.method.as_str(), path_and_query);
+    let request_id = Uuid::new_v4().to_string();
+    let client_request_id = parts.headers.get("x-ms-client-request-id").cloned();
+    let version = ApiVersion::of(&parts.headers);
+    // An answer to a version that is not known is in the oldest that is spoken here.
+    let answered_version = version.as_ref().map_or("2009-09-19", |version| version.0);
+    let drain = Drain::of(&parts.headers);
+
+    let mut reset_after = false;
+    let outcome = match action {
+        FaultAction::ResetBefore => return fault::reset(),
+        FaultAction::Stall(time) => {
+            tokio::time::sleep(time).await;
+            return fault::reset();
+        }
+        FaultAction::Respond {
+            status,
+            code,
+            headers,
+        } => Err(by_rule(status, code, &headers)),
+        FaultAction::Delay(time) => {
+            tokio::time::sleep(time).await;
+            answer(&blobs, parts, version, &mut body).await
+        }
+        FaultAction::ExpireAccess => {
+            if let Some(blob) = addressed(&blobs, parts.uri.path()) {
+                blob.expire_access();
+            }
+            answer(&blobs, parts, version, &mut body).await
+        }
+        FaultAction::ResetAfter => {
+            reset_after = true;
+            answer(&blobs, parts, version, &mut body).await
+        }
+        FaultAction::None => answer(&blobs, parts, version, &mut body).await,
+    };
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(refusal) => {
+            drain.run(body).await;
+            refusal.into_response(&request_id, &dates::iso(blobs.now()))
+        }
+    };
+    if reset_after {
+        return fault::reset();
+    }
+    let headers = response.headers_mut();
+    headers.insert(
+        header::SERVER,
+        HeaderValue::from_static("Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0"),
+    );
+    headers.insert("x-ms-version", HeaderValue::from_static(answered_version));
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        headers.insert("x-ms-request-id", id);
+    }
+    if let Some(id) = client_request_id {
+        headers.insert("x-ms-client-request-id", id);
+    }
+    response
+}
+
+/// Serves a request. Takes the body out only when it is read to its end.
+async fn answer(
+    blobs: &PageBlobs,
+    parts: Parts,
+    version: Result<ApiVersion, Refusal>,
+    body: &mut Body,
+) -> Result<Response, Refusal> {
+    if !blobs.0.faults.admit_request() {
+        return Err(Refusal::busy(
+            "Operations per second is over the account limit.",
+        ));
+    }
+    let version = version?;
+    let query: Vec<(String, String)> =
+        url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+    let signature = Signature::from_query(&query)?;
+    let blob = addressed(blobs, parts.uri.path()).ok_or_else(Refusal::blob_not_found)?;
+    let grant = blob.verify(&signature, blobs.now())?;
+    let call = Call {
+        parts,
+        query,
+        version,
+        blob,
+        grant,
+    };
+    if call.query("restype").is_some() {
+        // The signature is for a blob.
+        return Err(Refusal::permission());
+    }
+    let operation = (call.parts.method.clone(), call.query("comp"));
+    match (&operation.0, operation.1) {
+        (&Method::GET | &Method::HEAD, comp)
+            if call.query("snapshot").is_some() || call.query("versionid").is_some() =>
+        {
+            match comp {
+                // A disk's blob has neither snapshots nor versions.
+                None | Some("metadata" | "pagelist") => Err(Refusal::blob_not_found()),
+                Some(_) => Err(Refusal::permission()),
+            }
+        }
+        (&Method::GET, None) => read::content(&call).await,
+        (&Method::HEAD, None) | (&Method::GET | &Method::HEAD, Some("metadata")) => {
+            read::properties(&call).await
+        }
+        (&Method::GET, Some("pagelist")) => page_list::page_list(&call).await,
+        (&Method::PUT, Some("page")) => put_page::put_page(blobs, &call, body).await,
+        (&Method::GET, Some("blocklist"))
+        | (&Method::PUT, Some("block" | "blocklist" | "appendblock" | "seal")) => {
+            Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "InvalidBlobType",
+                "The blob type is invalid for this operation.",
+            ))
+        }
+        (&Method::GET, Some("tags"))
+        | (&Method::DELETE, _)
+        | (
+            &Method::PUT,
+            None
+            | Some(
+                "metadata"
+                | "properties"
+                | "tier"
+                | "lease"
+                | "snapshot"
+                | "copy"
+                | "undelete"
+                | "expiry"
+                | "tags"
+                | "immutabilityPolicies"
+                | "legalhold"
+                | "incrementalcopy",
+            ),
+        ) => Err(Refusal::permission()),
+        (&Method::GET | &Method::HEAD | &Method::PUT, Some(comp)) => {
+            Err(Refusal::invalid_query("comp", comp))
+        }
+        _ => Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "UnsupportedHttpVerb",
+            "The resource doesn't support specified Http Verb.",
+        )),
+    }
+}
+
+/// The blob that a path names: `/<id>/abcd`.
+fn addressed(blobs: &PageBlobs, path: &str) -> Option<std::sync::Arc<PageBlob>> {
+    let id = path.strip_prefix('/')?.strip_suffix("/abcd")?;
+    // Only the form that was given out: the library also takes braces and no hyphens.
+    let parsed = Uuid::parse_str(id).ok()?;
+    blobs.get(parsed).filter(|blob| blob.path() == path)
+}
+
+/// The answer that a fault rule asks for.
+fn by_rule(status: u16, code: String, headers: &[(String, String)]) -> Refusal {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let message = match code.as_str() {
+        "ServerBusy" => "The server is busy.",
+        "OperationTimedOut" => "Operation could not be completed within the specified time.",
+        "InternalError" => {
+            "Server encountered an internal error. Please try again after some time."
+        }
+        _ => "The request was refused.",
+    };
+    headers.iter().fold(
+        Refusal::new(status, code, message),
+        |refusal, (name, value)| refusal.header(name, value),
+    )
+}
+
+/// The headers that name a version of the blob.
+pub(super) fn version_headers(headers: &mut HeaderMap, version: u64) {
+    for (name, value) in [
+        (header::ETAG, etag(version)),
+        (header::LAST_MODIFIED, dates::http_date(version)),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Whether the body of a refused request is read to its end.
+struct Drain(bool);
+
+impl Drain {
+    fn of(headers: &HeaderMap) -> Self {
+        // A client that waits for "100 Continue" sends nothing before it is asked to.
+        let waits = headers.contains_key(header::EXPECT);
+        let length = request::header(headers, "content-length")
+            .ok()
+            .flatten()
+            .and_then(|text| text.parse::<u64>().ok());
+        Self(!waits && length.is_none_or(|length| length <= DRAINED))
+    }
+
+    async fn run(self, mut body: Body) {
+        let mut left = if self.0 { DRAINED } else { 0 };
+        while left > 0 {
+            match tokio::time::timeout(DRAIN_SILENCE, body.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    let size = frame.data_ref().map_or(0, bytes::Bytes::len);
+                    left = left.saturating_sub(size as u64);
+                }
+                _ => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What the local Azure remembers: one JSON file in the state directory.
+//!
+//! It is read once, at the start, and replaced as a whole after every change (a temporary file,
+//! then a rename), so that a killed process leaves the state before or after a request, never a
+//! mixture. Page data and images are files of their own and not in here.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::arm::lro::Operation;
+use crate::error::EmulatorError;
+
+/// Who may log in, and what the service signs with.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) tenant_id: Uuid,
+    pub(crate) subscription_id: Uuid,
+    pub(crate) client_id: Uuid,
+    /// The service principal's object id: the `oid` of its tokens.
+    pub(crate) object_id: Uuid,
+    pub(crate) client_secret: String,
+    /// Signs tokens and the URLs of long-running operations; hexadecimal.
+    pub(crate) signing_key: String,
+}
+
+/// A resource group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Group {
+    /// As first written; lookups fold the case.
+    pub(crate) name: String,
+    pub(crate) location: String,
+    pub(crate) tags: Option<Value>,
+    pub(crate) deleting: bool,
+}
+
+/// A resource: its document as a GET answers it, and what no GET shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Resource {
+    /// In Azure's spelling; the key in [`State::resources`] is the same in lower case.
+    pub(crate) id: String,
+    pub(crate) body: Value,
+    pub(crate) inner: Inner,
+}
+
+/// What no GET shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Inner {
+    Network,
+    Disk(DiskInner),
+    Image(ImageInner),
+    Vm(VmInner),
+}
+
+/// What no GET shows of a disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DiskInner {
+    /// The name of its page blob in the data plane.
+    pub(crate) blob: Uuid,
+    /// The blob's length, footer included; 0 for an OS disk of a VM, which has no content here.
+    pub(crate) length: u64,
+    /// When the access that is granted ends, while one is.
+    pub(crate) access_ends: Option<SystemTime>,
+}
+
+/// What no GET shows of an image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ImageInner {
+    /// The files that were copied from the disks: the OS disk's first.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// What no GET shows of a virtual machine, save its instance view.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VmInner {
+    pub(crate) power: Power,
+    pub(crate) changed: SystemTime,
+    /// As it was given; no GET shows it, and it cannot change.
+    pub(crate) custom_data: Option<String>,
+}
+
+/// The power state of a virtual machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Power {
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    Deallocating,
+    Deallocated,
+}
+
+/// Whether the subscription may use a resource provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Registration {
+    NotRegistered,
+    /// Registered from this time on.
+    Registering(SystemTime),
+    Registered,
+}
+
+/// Everything.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) identity: Identity,
+    /// By namespace in lower case; a namespace that is not here is registered.
+    pub(crate) providers: BTreeMap<String, Registration>,
+    /// By name in lower case.
+    pub(crate) groups: BTreeMap<String, Group>,
+    /// By id in lower case.
+    pub(crate) resources: BTreeMap<String, Resource>,
+    pub(crate) operations: BTreeMap<Uuid, Operation>,
+}
+
+impl State {
+    fn new() -> Result<Self, EmulatorError> {
+        Ok(Self {
+            identity: Identity {
+                tenant_id: Uuid::new_v4(),
+                subscription_id: Uuid::new_v4(),
+                client_id: Uuid::new_v4(),
+                object_id: Uuid::new_v4(),
+                client_secret: format!("local~{}", random_hex()?),
+                signing_key: random_hex()?,
+            },
+            providers: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            operations: BTreeMap::new(),
+        })
+    }
+
+    /// The resource of an id in any spelling.
+    pub(crate) fn resource(&self, id: &str) -> Option<&Resource> {
+        self.resources.get(&id.to_ascii_lowercase())
+    }
+
+    /// The same, to change it.
+    pub(crate) fn resource_mut(&mut self, id: &str) -> Option<&mut Resource> {
+        self.resources.get_mut(&id.to_ascii_lowercase())
+    }
+
+    /// Adds or replaces a resource.
+    pub(crate) fn insert(&mut self, resource: Resource) {
+        self.resources
+            .insert(resource.id.to_ascii_lowercase(), resource);
+    }
+
+    /// Takes a resource out, if it is there.
+    pub(crate) fn remove(&mut self, id: &str) -> Option<Resource> {
+        self.resources.remove(&id.to_ascii_lowercase())
+    }
+}
+
+/// 32 random bytes as hexadecimal.
+fn random_hex() -> Result<String, EmulatorError> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|source| {
+        EmulatorError::new("the system gives no random numbers").with_source(source.to_string())
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The state and the file it is kept in.
+pub(crate) struct Store {
+    pub(crate) state: State,
+    path: PathBuf,
+    durable: bool,
+}
+
+impl Store {
+    /// Reads the state of a directory, or begins a new one. The caller holds the directory's lock.
+    pub(crate) fn open(state_dir: &Path, durable: bool) -> Result<Self, EmulatorError> {
+        let path = state_dir.join("state.json");
+        let state = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| {
+                EmulatorError::new(format!(
+                    "the state of the local Azure in {} cannot be read; it is damaged or of another version: move the directory away to begin anew",
+                    path.display()
+                ))
+                .with_source(source)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => State::new()?,
+            Err(error) => return Err(EmulatorError::io("read", &path, error)),
+        };
+        let store = Self {
+            state,
+            path,
+            durable,
+        };
+        store
+            .save()
+            .map_err(|source| EmulatorError::io("write", &store.path, source))?;
+        Ok(store)
+    }
+
+    /// Writes the state as it is now.
+    pub(crate) fn save(&self) -> io::Result<()> {
+        write_atomically(&self.path, &serde_json::to_vec(&self.state)?, self.durable)
+    }
+}
+
+/// Makes a directory and its parents, for its owner's eyes only: there are keys in it.
+pub(crate) fn create_private_dir(path: &Path) -> Result<(), EmulatorError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| EmulatorError::io("create", path, source))
+}
+
+/// Replaces a file as a whole; whoever reads it sees the old content or the new. `durable` waits
+/// until the disk has it.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    if durable {
+        file.sync_all()?;
+    }
+    drop(file);
+    fs::rename(&temporary, path)?;
+    if durable && let Some(parent) = path.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_comes_back_and_nothing_temporary_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), false).unwrap();
+        store.state.groups.insert(
+            "rg".to_owned(),
+            Group {
+                name: "RG".to_owned(),
+                location: "westus2".to_owned(),
+                tags: None,
+                deleting: false,
+            },
+        );
+        store.save().unwrap();
+        let again = Store::open(dir.path(), false).unwrap();
+        assert_eq!(again.state.groups["rg"].name, "RG");
+        assert_eq!(
+            again.state.identity.client_secret,
+            store.state.identity.client_secret
+        );
+        let names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["state.json"]);
+    }
+
+    #[test]
+    fn damaged_state_is_an_error_that_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("state.json"), b"{\"identity\":").unwrap();
+        let error = Store::open(dir.path(), false).err().unwrap().to_string();
+        assert!(error.contains("state.json"), "{error}");
+    }
+}
