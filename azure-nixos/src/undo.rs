@@ -1,0 +1,206 @@
+//! Taking back what was made, when something after it fails.
+//!
+//! A step is noted before the request that makes the thing is sent: a request whose answer is lost
+//! may have made it all the same. Every step tolerates that there is nothing to take back.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::arm::TRIES;
+use crate::handle::Work;
+use crate::progress::Phase;
+use crate::{Error, ErrorKind, Result};
+
+/// Time for one step. Deleting takes seconds; what takes longer is named and left.
+const STEP: Duration = Duration::from_secs(600);
+
+/// Steps that take back what was made, to be run last first.
+#[derive(Default)]
+pub(crate) struct Undo {
+    steps: Vec<Step>,
+    kept: Vec<String>,
+}
+
+struct Step {
+    what: String,
+    run: Box<dyn FnOnce() -> BoxFuture<'static, Result<()>> + Send>,
+}
+
+impl Undo {
+    /// Notes how to take back a thing, named as in a sentence: `the disk web`.
+    pub(crate) fn push<F>(
+        &mut self,
+        what: impl Into<String>,
+        run: impl FnOnce() -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.steps.push(Step {
+            what: what.into(),
+            run: Box::new(move || Box::pin(run())),
+        });
+    }
+
+    /// Strikes out the newest step when the request for its thing was [refused](made_nothing).
+    pub(crate) fn strike_if_refused(&mut self, error: &Error) {
+        if made_nothing(error) {
+            self.steps.pop();
+        }
+    }
+
+    /// Notes a thing that stays on failure, and why: it can be gone on with.
+    pub(crate) fn keep(&mut self, what: impl Into<String>) {
+        self.kept.push(what.into());
+    }
+
+    /// The result, with everything undone if it is an error; the error then says what became of
+    /// what was made.
+    pub(crate) async fn finish<T>(self, work: &Work, result: Result<T>) -> Result<T> {
+        let mut error = match result {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if self.steps.is_empty() && self.kept.is_empty() {
+            return Err(error);
+        }
+        let mut undone = Vec::new();
+        let mut left = Vec::new();
+        for step in self.steps.into_iter().rev() {
+            work.progress.phase(Phase::Undoing, step.what.clone());
+            let outcome = tokio::time::timeout(STEP, (step.run)())
+                .await
+                .unwrap_or_else(|_| Err(timed_out(&step.what)));
+            match outcome {
+                Ok(()) => undone.push(step.what),
+                Err(failed) => {
+                    tracing::warn!("{} is left behind: {failed}", step.what);
+                    left.push(format!("{} ({failed})", step.what));
+                }
+            }
+        }
+        if !undone.is_empty() {
+            error = error.with_context("taken away again", undone.join(", "));
+        }
+        if !self.kept.is_empty() {
+            error = error.with_context("left as it was", self.kept.join(", "));
+        }
+        if !left.is_empty() {
+            error = error
+                .with_context("left behind", left.join(", "))
+                .with_hint("delete by hand what was left behind: it costs money");
+        }
+        Err(error)
+    }
+}
+
+/// Whether this answer to a request that was to make something says that nothing was made. Deleting
+/// it all the same would end in the claim that it was taken away, or that it was left behind.
+///
+/// A request that was sent more than once may have made it with a try whose answer was lost.
+pub(crate) fn made_nothing(error: &Error) -> bool {
+    let once = error.context().all(|(key, _)| key != TRIES);
+    once && error
+        .status()
+        .is_some_and(|status| (400..500).contains(&status) && status != 408)
+}
+
+fn timed_out(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("{what} is still there after ten minutes"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    fn note(log: &Arc<Mutex<Vec<&'static str>>>, undo: &mut Undo, what: &'static str, good: bool) {
+        let log = Arc::clone(log);
+        undo.push(what, move || async move {
+            log.lock().unwrap().push(what);
+            if good {
+                Ok(())
+            } else {
+                Err(Error::new(ErrorKind::Conflict, "it is in use"))
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn steps_run_backwards_and_one_failure_stops_none() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut undo = Undo::default();
+        note(&log, &mut undo, "the group", true);
+        note(&log, &mut undo, "the disk", false);
+        note(&log, &mut undo, "the access", true);
+        undo.keep("the disk of yesterday");
+        let failed = Err::<(), _>(Error::new(ErrorKind::Network, "gone"));
+        let error = undo.finish(&Work::default(), failed).await.unwrap_err();
+        assert_eq!(
+            *log.lock().unwrap(),
+            ["the access", "the disk", "the group"]
+        );
+        assert_eq!(
+            error.context().collect::<Vec<_>>(),
+            [
+                ("taken away again", "the access, the group"),
+                ("left as it was", "the disk of yesterday"),
+                ("left behind", "the disk (it is in use)"),
+            ]
+        );
+        assert_eq!(error.kind(), ErrorKind::Network);
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_not_said_to_be_taken_away() {
+        let refusal = |status| Error::new(ErrorKind::Forbidden, "no").with_status(status);
+        for (error, struck) in [
+            (refusal(403), true),
+            (refusal(409), true),
+            (refusal(408), false),
+            (refusal(500), false),
+            // A failed operation, not a refused request.
+            (refusal(200), false),
+            // An earlier try may have been carried out.
+            (refusal(403).with_context(TRIES, 2), false),
+            (Error::new(ErrorKind::Network, "gone"), false),
+        ] {
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let mut undo = Undo::default();
+            note(&log, &mut undo, "the group", true);
+            note(&log, &mut undo, "the disk", true);
+            undo.strike_if_refused(&error);
+            let error = undo
+                .finish::<()>(&Work::default(), Err(error))
+                .await
+                .unwrap_err();
+            assert_eq!(
+                log.lock().unwrap().len(),
+                if struck { 1 } else { 2 },
+                "{error:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_success_undoes_nothing() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut undo = Undo::default();
+        note(&log, &mut undo, "the group", true);
+        undo.finish(&Work::default(), Ok(())).await.unwrap();
+        assert!(log.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_hangs_is_named() {
+        let mut undo = Undo::default();
+        undo.push("the group", std::future::pending);
+        let failed = Err::<(), _>(Error::cancelled());
+        let error = undo.finish(&Work::default(), failed).await.unwrap_err();
+        assert!(error.context().any(|(key, _)| key == "left behind"));
+    }
+}
