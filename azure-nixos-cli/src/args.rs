@@ -1,0 +1,356 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// NixOS images and machines on Azure.
+#[derive(Debug, Parser)]
+#[command(
+    name = "azure-nixos",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Subscription, by id or name [default: AZURE_SUBSCRIPTION_ID, else the one of `az`, else the
+    /// only one there is]
+    #[arg(long, global = true, value_name = "ID")]
+    pub(crate) subscription: Option<String>,
+    /// Cloud: AzureCloud, AzureUSGovernment, AzureChinaCloud, or the URL of a Resource Manager
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) cloud: Option<String>,
+    /// Use a local Azure that lives in a directory of yours ($AZURE_NIXOS_LOCAL_DIR)
+    #[cfg(feature = "local")]
+    #[arg(long, global = true, conflicts_with_all = ["subscription", "cloud"])]
+    pub(crate) local: bool,
+    /// What goes to standard output
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub(crate) output: Format,
+    /// Say more; -vv and -vvv say still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    pub(crate) progress: ProgressMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// The bare result
+    Text,
+    /// One object
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// Lines
+    Plain,
+    /// Nothing
+    None,
+}
+
+const UPLOAD_IMAGE_JSON: &str = "\
+With -o json, one object: image_id, disk_id (when it was kept), location, generation, reused, bytes_logical, \
+bytes_sent, bytes_skipped, requests, retries, integrity, verified, seconds, warnings, and with -b the machine as vm.";
+
+const BOOT_VM_JSON: &str = "\
+With -o json, one object: vm_id, location, public_ip, admin_username, ssh_private_key (when it was made), \
+ssh_command, warnings.";
+
+const UPLOAD_VHD_JSON: &str = "\
+With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, bytes_skipped, requests, retries, \
+integrity, verified, seconds.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build or take a disk image and register it as an image on Azure
+    #[command(after_help = UPLOAD_IMAGE_JSON)]
+    UploadImage(Box<UploadImage>),
+    /// Make and start a machine from an image
+    #[command(after_help = BOOT_VM_JSON)]
+    BootVm(Box<BootVm>),
+    /// Upload a disk image to a managed disk, or to wherever an access URL leads
+    #[command(after_help = UPLOAD_VHD_JSON)]
+    UploadVhd(UploadVhd),
+    /// Say what is in a disk image file, and what Azure would say of it
+    Inspect(Inspect),
+    /// Serve a local Azure for other clients until Ctrl-C
+    #[cfg(feature = "local")]
+    Emulator(Emulator),
+    /// Show the whole way on a local Azure: an image, its upload, a machine
+    #[cfg(feature = "local")]
+    Demo(Demo),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UploadImage {
+    /// Resource group of the image; made when it does not exist
+    #[arg(short = 'g', long, value_name = "GROUP")]
+    pub(crate) resource_group: String,
+    /// Name of the image
+    #[arg(
+        short = 'n',
+        long = "image-name",
+        visible_alias = "name",
+        value_name = "NAME"
+    )]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Region [default: that of the group, westus2 for a new one]
+    #[arg(short, long)]
+    pub(crate) location: Option<String>,
+    /// Attribute of the Nix file that is the image
+    #[arg(short = 'A', long, requires = "image_nix", conflicts_with_all = NOT_NIX)]
+    pub(crate) attr: Option<String>,
+    /// Entry of the Nix search path, as nix-build takes it; may be repeated
+    #[arg(short = 'I', long, value_name = "PATH", requires = "image_nix", conflicts_with_all = NOT_NIX)]
+    pub(crate) include: Vec<String>,
+    /// Argument of the Nix function, a Nix expression; may be repeated
+    #[arg(long, num_args = 2, value_names = ["NAME", "EXPR"], requires = "image_nix", conflicts_with_all = NOT_NIX)]
+    pub(crate) arg: Vec<String>,
+    /// Argument of the Nix function, a string; may be repeated
+    #[arg(long, num_args = 2, value_names = ["NAME", "STRING"], requires = "image_nix", conflicts_with_all = NOT_NIX)]
+    pub(crate) argstr: Vec<String>,
+    /// Boot a machine from the image: options of boot-vm as "vm-name=web;resource-group=vms"
+    #[arg(short = 'b', long, value_name = "OPTS")]
+    pub(crate) boot_sh_opts: Option<String>,
+    /// Hyper-V generation: v1 (BIOS) or v2 (UEFI) [default: what the partition table says]
+    #[arg(long, value_name = "GEN", value_parser = generation)]
+    pub(crate) generation: Option<azure_nixos::Generation>,
+    /// Keep the managed disk that the image is made from
+    #[arg(long)]
+    pub(crate) keep_disk: bool,
+}
+
+/// Reads a generation; Clap shows one sentence, so the hint goes into it.
+fn generation(text: &str) -> Result<azure_nixos::Generation, String> {
+    text.parse().map_err(|error: azure_nixos::Error| {
+        let hint = error.hint().unwrap_or_default();
+        format!("{error}; {hint}")
+    })
+}
+
+/// The sources that take no arguments of a Nix file. Clap lets a requirement go where what is
+/// required conflicts with what is there, so it has to be told twice.
+const NOT_NIX: [&str; 3] = ["flake", "store_path", "image_file"];
+
+/// What the image is made from.
+#[derive(Clone, Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Source {
+    /// Nix file whose value is the image
+    #[arg(short = 'i', long, value_name = "FILE.nix")]
+    pub(crate) image_nix: Option<PathBuf>,
+    /// Flake reference, such as .#host
+    #[arg(long, value_name = "REF")]
+    pub(crate) flake: Option<String>,
+    /// Path in the Nix store that holds the image
+    #[arg(long, value_name = "PATH")]
+    pub(crate) store_path: Option<PathBuf>,
+    /// Disk image file, raw or a fixed VHD
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image_file: Option<PathBuf>,
+}
+
+/// The options of boot-vm alone, without a program or a command before them.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+pub(crate) struct BootOptions {
+    #[command(flatten)]
+    pub(crate) boot: BootVm,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BootVm {
+    /// Resource group of the machine; made when it does not exist
+    #[arg(short = 'g', long, value_name = "GROUP")]
+    pub(crate) resource_group: String,
+    /// Image, by id, or by a name that is unique in the subscription
+    #[arg(short = 'i', long, value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Name of the machine
+    #[arg(
+        short = 'n',
+        long = "vm-name",
+        visible_alias = "name",
+        value_name = "NAME"
+    )]
+    pub(crate) name: String,
+    /// Size of the machine
+    #[arg(short = 's', long, value_name = "SIZE", default_value = DEFAULT_SIZE)]
+    pub(crate) vm_size: String,
+    /// Size of the disk that it boots from, in GB [default: 42, or that of the image if larger]
+    #[arg(short = 'd', long, alias = "os-size", value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=4095))]
+    pub(crate) os_disk_size_gb: Option<u64>,
+    /// Region [default: that of the image]
+    #[arg(short, long)]
+    pub(crate) location: Option<String>,
+    /// User that may log in [default: $USER]
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub(crate) admin_username: Option<String>,
+    /// Public key file of that user; may be repeated [default: a new pair in ~/.ssh/azure-nixos]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ssh_key: Vec<PathBuf>,
+    /// Who may reach port 22: an address, a range, or * for everybody
+    #[arg(long, value_name = "FROM", default_value = "*")]
+    pub(crate) allow_ssh_from: String,
+}
+
+// The help above says the number in words.
+const _: () = assert!(DEFAULT_OS_DISK_GB == 42);
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UploadVhd {
+    /// Disk image file, raw or a fixed VHD
+    pub(crate) file: PathBuf,
+    /// Write access URL of a managed disk that is ready for upload
+    #[arg(long, value_name = "URL", env = "AZURE_NIXOS_SAS", hide_env_values = true, conflicts_with_all = ["resource_group", "name", "location"])]
+    pub(crate) sas: Option<String>,
+    /// Resource group of the disk; made when it does not exist
+    #[arg(short = 'g', long, value_name = "GROUP", requires = "name")]
+    pub(crate) resource_group: Option<String>,
+    /// Name of the disk
+    #[arg(
+        short = 'n',
+        long = "disk-name",
+        visible_alias = "name",
+        value_name = "DISK",
+        requires = "resource_group"
+    )]
+    pub(crate) name: Option<String>,
+    /// Region [default: that of the group, westus2 for a new one]
+    #[arg(short, long, requires = "name")]
+    pub(crate) location: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Inspect {
+    /// Disk image file
+    pub(crate) file: PathBuf,
+}
+
+#[cfg(feature = "local")]
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Emulator {
+    /// Where it keeps its state [default: $AZURE_NIXOS_LOCAL_DIR, else ~/.local/state/azure-nixos/local]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Port of Resource Manager (https) on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Port of the page blobs on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) blob_port: u16,
+}
+
+#[cfg(feature = "local")]
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Demo {
+    /// Disk image to take instead of making one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image_file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_old_scripts_options_are_taken() {
+        let cli = Cli::try_parse_from([
+            "azure-nixos",
+            "upload-image",
+            "--resource-group",
+            "g",
+            "--image-name",
+            "n",
+            "--image-nix",
+            "image.nix",
+            "-l",
+            "westus2",
+            "--boot-sh-opts",
+            "vm-name=x",
+        ])
+        .unwrap();
+        let Command::UploadImage(upload) = cli.command else {
+            panic!()
+        };
+        assert_eq!(
+            upload.source.image_nix.as_deref(),
+            Some("image.nix".as_ref())
+        );
+        let cli = Cli::try_parse_from([
+            "azure-nixos",
+            "boot-vm",
+            "-g",
+            "g",
+            "-i",
+            "i",
+            "-n",
+            "n",
+            "-s",
+            "Standard_B1s",
+            "--os-size",
+            "64",
+            "--local",
+            "-o",
+            "json",
+        ])
+        .unwrap();
+        let Command::BootVm(boot) = cli.command else {
+            panic!()
+        };
+        // The scripts swapped these two.
+        assert_eq!(
+            (boot.vm_size.as_str(), boot.os_disk_size_gb),
+            ("Standard_B1s", Some(64))
+        );
+        assert!(cli.global.local);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_a_usage_error() {
+        for line in [
+            "upload-image -g g -n n -i a.nix --flake .#x",
+            "upload-image -g g -n n --flake .#x -A attr",
+            "upload-vhd f --sas https://x/y?z -n d",
+            "upload-vhd f -g g",
+            "boot-vm -g g -i i",
+            "boot-vm -g g -i i -n n -d 0",
+            "inspect f --local --subscription x",
+        ] {
+            let words = std::iter::once("azure-nixos").chain(line.split(' '));
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One file per command.
+
+mod boot_vm;
+#[cfg(feature = "local")]
+mod demo;
+#[cfg(feature = "local")]
+mod emulator;
+mod inspect;
+mod upload_image;
+mod upload_vhd;
+
+pub(crate) use boot_vm::boot_vm;
+#[cfg(feature = "local")]
+pub(crate) use demo::demo;
+#[cfg(feature = "local")]
+pub(crate) use emulator::emulator;
+pub(crate) use inspect::inspect;
+pub(crate) use upload_image::upload_image;
+pub(crate) use upload_vhd::upload_vhd;
+
+use azure_nixos::ByteSize;
+use azure_nixos::upload::UploadReport;
+use serde::Serialize;
+
+/// The part of a result that says how the bytes went; all zero when they were there already.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Counts {
+    bytes_logical: u64,
+    bytes_sent: u64,
+    bytes_skipped: u64,
+    requests: u64,
+    retries: u64,
+    integrity: Option<String>,
+    verified: Option<String>,
+}
+
+impl From<Option<&UploadReport>> for Counts {
+    fn from(report: Option<&UploadReport>) -> Self {
+        report.map_or_else(Self::default, |report| Self {
+            bytes_logical: report.bytes_logical,
+            bytes_sent: report.bytes_sent,
+            bytes_skipped: report.bytes_skipped,
+            requests: report.requests,
+            retries: report.retries,
+            integrity: Some(report.integrity.to_string()),
+            verified: Some(report.verified.to_string()),
+        })
+    }
+}
+
+/// How an upload went, for a person.
+pub(crate) fn summary(report: &UploadReport) -> String {
+    let retries = match report.retries {
+        0 => String::new(),
+        1 => " (1 retry)".to_owned(),
+        more => format!(" ({more} retries)"),
+    };
+    format!(
+        "sent {} of {} in {} requests{retries}; {} were empty",
+        ByteSize::bytes(report.bytes_sent),
+        ByteSize::bytes(report.bytes_logical),
+        report.requests,
+        ByteSize::bytes(report.bytes_skipped)
+    )
+}

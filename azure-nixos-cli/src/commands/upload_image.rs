@@ -1,0 +1,171 @@
+//! `upload-image`.
+
+use azure_nixos::ImageBuilder;
+use azure_nixos::image::{ImageSource, UploadedImage};
+use azure_nixos::nix::Installable;
+use azure_nixos::vm::ImageReference;
+use serde::Serialize;
+
+use super::{Counts, boot_vm, summary};
+use crate::args::{Format, Global, UploadImage};
+use crate::boot_opts;
+use crate::connect::Connection;
+use crate::output;
+use crate::progress::Console;
+use crate::run::{Failure, follow};
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    image_id: String,
+    disk_id: Option<String>,
+    location: String,
+    generation: &'static str,
+    reused: bool,
+    #[serde(flatten)]
+    counts: Counts,
+    seconds: f64,
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vm: Option<boot_vm::Shown>,
+}
+
+impl Shown {
+    fn new(image: &UploadedImage) -> Self {
+        Self {
+            image_id: image.id.to_string(),
+            disk_id: image.disk_id.as_ref().map(ToString::to_string),
+            location: image.location.to_string(),
+            generation: image.generation.as_str(),
+            reused: image.upload.is_none(),
+            counts: image.upload.as_ref().into(),
+            seconds: image.elapsed.as_secs_f64(),
+            warnings: image.warnings.clone(),
+            vm: None,
+        }
+    }
+}
+
+pub(crate) async fn upload_image(
+    global: &Global,
+    args: UploadImage,
+    console: &Console,
+) -> Result<u8, Failure> {
+    let source = source(&args)?;
+    // A mistake in the options of the machine must show before the image is built.
+    let boot = args
+        .boot_sh_opts
+        .as_deref()
+        .map(|text| boot_opts::parse(text, &args.resource_group, "/"))
+        .transpose()
+        .map_err(Failure::Usage)?;
+    let connection = Connection::open(global).await?;
+    let result = upload(global, args, source, boot, &connection, console).await;
+    connection.close().await;
+    result.map(|()| 0)
+}
+
+async fn upload(
+    global: &Global,
+    args: UploadImage,
+    source: ImageSource,
+    boot: Option<crate::args::BootVm>,
+    connection: &Connection,
+    console: &Console,
+) -> Result<(), Failure> {
+    if let Some(boot) = &boot {
+        // Not to be learnt after an hour of uploading.
+        let image = ImageReference::Name(args.name.clone());
+        boot_vm::builder(boot.clone(), image, connection)
+            .validate()
+            .await?;
+    }
+    let mut builder = ImageBuilder::new(&connection.azure, args.resource_group, args.name)
+        .source(source)
+        .keep_disk(args.keep_disk);
+    if let Some(location) = args.location {
+        builder = builder.location(location);
+    }
+    if let Some(generation) = args.generation {
+        builder = builder.generation(generation);
+    }
+    let image = follow(builder.start(), console).await?;
+    for warning in &image.warnings {
+        output::warning(warning);
+    }
+    console.say(&match &image.upload {
+        Some(report) => summary(report),
+        None if image.disk_id.is_some() => {
+            format!(
+                "the image {} is made from the disk of an earlier upload; nothing was sent",
+                image.name
+            )
+        }
+        None => format!(
+            "the image {} has this content already; nothing was sent",
+            image.name
+        ),
+    });
+    let mut shown = Shown::new(&image);
+    if global.output == Format::Text {
+        output::result(&shown.image_id)?;
+    }
+    if let Some(boot) = boot {
+        let machine = boot_vm::builder(boot, &image, connection);
+        let vm = match follow(machine.start(), console).await {
+            Ok(vm) => vm,
+            Err(error) => {
+                output::note(&format!("the image {} stays", image.id));
+                if global.output == Format::Json {
+                    output::json(&shown)?;
+                }
+                return Err(error.into());
+            }
+        };
+        boot_vm::announce(&vm);
+        if global.output == Format::Text {
+            output::result(vm.id.as_str())?;
+        }
+        shown.vm = Some(boot_vm::Shown::new(&vm));
+    }
+    if global.output == Format::Json {
+        output::json(&shown)?;
+    }
+    Ok(())
+}
+
+fn source(args: &UploadImage) -> Result<ImageSource, Failure> {
+    let source = &args.source;
+    if let Some(file) = &source.image_nix {
+        let mut installable = Installable::file(file);
+        if let Some(attr) = &args.attr {
+            installable = installable.attr(attr);
+        }
+        for path in &args.include {
+            installable = installable.include(path);
+        }
+        for (name, expression) in pairs(&args.arg) {
+            installable = installable.arg(name, expression);
+        }
+        for (name, value) in pairs(&args.argstr) {
+            installable = installable.argstr(name, value);
+        }
+        return Ok(installable.into());
+    }
+    match (&source.flake, &source.store_path, &source.image_file) {
+        (Some(reference), ..) => Ok(ImageSource::flake(reference)),
+        (None, Some(path), _) => Ok(ImageSource::store_path(path)),
+        (None, None, Some(file)) => Ok(ImageSource::file(file)),
+        (None, None, None) => Err(Failure::Usage(
+            "nothing was said to make the image from: pass -i FILE.nix, --flake .#HOST, --store-path PATH or --image-file FILE".to_owned(),
+        )),
+    }
+}
+
+/// Clap hands out the values of a repeated two-word option in one row.
+fn pairs(words: &[String]) -> impl Iterator<Item = (&str, &str)> {
+    words
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|[name, value]| (name.as_str(), value.as_str()))
+}

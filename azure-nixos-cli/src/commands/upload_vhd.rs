@@ -1,0 +1,105 @@
+//! `upload-vhd`.
+
+use azure_nixos::disk::DiskImage;
+use azure_nixos::image::DiskUpload;
+use azure_nixos::{SasUrl, VhdUploader};
+use serde::Serialize;
+
+use super::{Counts, summary};
+use crate::args::{Format, Global, UploadVhd};
+use crate::connect::Connection;
+use crate::output;
+use crate::progress::Console;
+use crate::run::{Failure, follow};
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    disk_id: Option<String>,
+    target: Option<String>,
+    reused: bool,
+    #[serde(flatten)]
+    counts: Counts,
+    seconds: f64,
+}
+
+/// Where the bytes go.
+enum Target {
+    Url(SasUrl),
+    Disk { group: String, name: String },
+}
+
+pub(crate) async fn upload_vhd(
+    global: &Global,
+    args: UploadVhd,
+    console: &Console,
+) -> Result<u8, Failure> {
+    let started = std::time::Instant::now();
+    let target = match (&args.sas, args.resource_group, args.name) {
+        (Some(sas), ..) => Target::Url(SasUrl::parse(sas)?),
+        (None, Some(group), Some(name)) => Target::Disk { group, name },
+        _ => {
+            return Err(Failure::Usage(
+                "nothing was said to upload to: pass -g GROUP and -n DISK, or --sas URL".to_owned(),
+            ));
+        }
+    };
+    let file = args.file.clone();
+    let image = tokio::task::spawn_blocking(move || DiskImage::open(file))
+        .await
+        .map_err(|_| Failure::Other("the disk image could not be read".to_owned()))??;
+    for note in image.notes() {
+        output::warning(&note.what);
+    }
+    let mut shown = match target {
+        Target::Url(target) => {
+            let place = target.redacted().to_owned();
+            let report = follow(VhdUploader::new(image, target).start(), console).await?;
+            console.say(&summary(&report));
+            output::note(
+                "everything is written; end the access to the disk to commit it: az disk revoke-access",
+            );
+            Shown {
+                disk_id: None,
+                target: Some(place),
+                reused: false,
+                counts: Some(&report).into(),
+                seconds: 0.0,
+            }
+        }
+        Target::Disk { group, name } => {
+            let connection = Connection::open(global).await?;
+            let mut builder = DiskUpload::new(&connection.azure, group, name.clone(), image);
+            if let Some(location) = args.location {
+                builder = builder.location(location);
+            }
+            let result = follow(builder.start(), console).await;
+            connection.close().await;
+            let disk = result?;
+            console.say(&match &disk.upload {
+                Some(report) => summary(report),
+                None => format!("the disk {name} has this content already; nothing was sent"),
+            });
+            Shown {
+                disk_id: Some(disk.id.to_string()),
+                target: None,
+                reused: disk.upload.is_none(),
+                counts: disk.upload.as_ref().into(),
+                seconds: 0.0,
+            }
+        }
+    };
+    shown.seconds = started.elapsed().as_secs_f64();
+    match global.output {
+        Format::Json => output::json(&shown)?,
+        Format::Text => {
+            output::result(
+                shown
+                    .disk_id
+                    .as_ref()
+                    .or(shown.target.as_ref())
+                    .map_or("", String::as_str),
+            )?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,119 @@
+//! A local Azure inside of the test, whose faults the test sets, and the program logged into it as
+//! into Azure: by a service principal in the environment.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use azure_nixos_emulator::Emulator;
+use azure_nixos_emulator::fault::FaultId;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::Value;
+
+use crate::place::{Done, Place, Running};
+
+pub(crate) struct Azure {
+    pub(crate) emulator: Emulator,
+    http: reqwest::Client,
+}
+
+impl Azure {
+    /// Keeps its state where `--local` would in this place.
+    pub(crate) async fn start(place: &Place) -> Self {
+        let emulator = Emulator::builder()
+            .state_dir(place.path("azure"))
+            .start()
+            .await
+            .unwrap();
+        let http = client(emulator.ca_pem());
+        Self { emulator, http }
+    }
+
+    pub(crate) fn command(&self, place: &Place, arguments: &[&str]) -> Command {
+        let mut command = place.command(&["--cloud", self.emulator.arm_url()]);
+        command
+            .args(arguments)
+            .env("SSL_CERT_FILE", self.emulator.ca_path())
+            .env("AZURE_TENANT_ID", self.emulator.tenant_id())
+            .env("AZURE_CLIENT_ID", self.emulator.client_id())
+            .env("AZURE_CLIENT_SECRET", self.emulator.client_secret());
+        command
+    }
+
+    pub(crate) fn begin(&self, place: &Place, arguments: &[&str]) -> Running {
+        Running::start(self.command(place, arguments))
+    }
+
+    pub(crate) fn run(&self, place: &Place, arguments: &[&str]) -> Done {
+        self.begin(place, arguments).finish()
+    }
+
+    /// Waits until a fault has met so many requests.
+    pub(crate) fn until_hit(&self, fault: FaultId, times: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.emulator.faults().hits(fault) < times {
+            assert!(Instant::now() < deadline, "the requests do not come");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// A request to Resource Manager, below the subscription.
+    pub(crate) async fn arm(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let url = format!(
+            "{}/subscriptions/{}{path}",
+            self.emulator.arm_url(),
+            self.emulator.subscription_id()
+        );
+        let mut request = self
+            .http
+            .request(method.parse().unwrap(), url)
+            .bearer_auth(self.emulator.access_token());
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        let (status, location) = (answer.status(), answer.headers().get("location").cloned());
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{method} {path}: {status} {text}");
+        match location {
+            // The result of a long operation is where it points to; here it is there at once.
+            Some(location) => {
+                let request = self
+                    .http
+                    .get(location.to_str().unwrap())
+                    .bearer_auth(self.emulator.access_token());
+                let text = request.send().await.unwrap().text().await.unwrap();
+                serde_json::from_str(&text).unwrap()
+            }
+            None => serde_json::from_str(&text).unwrap_or(Value::Null),
+        }
+    }
+}
+
+/// A client that trusts this CA alone.
+pub(crate) fn client(ca_pem: &str) -> reqwest::Client {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+/// The same, for a certificate in a file.
+pub(crate) fn client_of(ca: &Path) -> reqwest::Client {
+    client(&std::fs::read_to_string(ca).unwrap())
+}

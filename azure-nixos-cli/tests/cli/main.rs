@@ -1,0 +1,23 @@
+//! The command line from end to end: the program as it is built, in a directory of its own, against
+//! a local Azure. Each module is a subject; `place` and `azure` are what they share.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "everything in this directory is a test"
+)]
+
+mod azure;
+mod compare;
+mod demo;
+mod disks;
+mod emulator;
+mod help;
+mod mistakes;
+mod nix;
+mod place;
+mod progress;
+mod road;
+mod secrets;
+mod tools;
+mod undo;
