@@ -1,0 +1,55 @@
+//! Programs that are not ours, and what a test does without one.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Names the programs that `tests/run` could not find or install, separated by spaces.
+const MISSING: &str = "AZURE_NIXOS_MISSING_TOOLS";
+
+/// A program on the PATH, or `None` with a loud word when it is absent and may be.
+///
+/// # Panics
+/// When it is absent and the test command did not say so: a test must not pass by accident.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path)
+        .chain(sbin)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file());
+    if found.is_none() {
+        skip(name);
+    }
+    found
+}
+
+/// Says that a test is skipped for want of a program.
+///
+/// # Panics
+/// When the program is not among those that are known to be missing.
+pub fn skip(name: &str) {
+    if let Ok(missing) = std::env::var(MISSING) {
+        assert!(
+            missing.split_whitespace().any(|one| one == name),
+            "{name} is not installed, and {MISSING} does not name it"
+        );
+    }
+    eprintln!("SKIPPED: {name} is not installed, so this test shows nothing");
+}
+
+/// Runs a program to its end and returns what it printed.
+///
+/// # Panics
+/// When it fails, with everything that it said.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{said}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}

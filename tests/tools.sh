@@ -1,0 +1,167 @@
+# shellcheck shell=bash
+# The programs that the tests and checks need beyond Rust: finding them, and installing them where that
+# is possible without asking. Sourced by tests/run and .ci/run; prints to stderr only.
+#
+# What Debian packages comes from apt-get. The rest goes into one directory outside of the tree, named
+# with its version, so that a second run finds it and a new version never meets an old one.
+
+TOOLS="${AZURE_NIXOS_TEST_TOOLS:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/azure-nixos/tools}"
+
+# Azurite 3.37.0 is the first that checks x-ms-content-crc64 on a page; older ones ignore or refuse it.
+AZURITE=3.37.0
+# The oldest Node.js that this Azurite supports, and the build taken where the machine's own is older.
+AZURITE_NODE_MAJOR=22
+AZURITE_NODE=22.23.3
+# Azurite's own dependencies are open ranges. This day closes them: nothing younger is taken.
+AZURITE_DAY=2026-11-20
+
+NEXTEST=0.9.148
+CARGO_DENY=0.20.2
+
+# mke2fs is in a directory that the PATH of a plain user leaves out.
+PATH="$TOOLS/bin:$PATH:/usr/sbin:/sbin"
+export PATH
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    say "error: $*"
+    exit 1
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The version that Cargo.toml asks for is the one place that names it.
+require_rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    [ -n "$wanted" ] || die "Cargo.toml names no rust-version"
+    if ! has cargo || ! has rustc; then
+        die "Rust is missing: install Rust $wanted or newer (usually with rustup)"
+    fi
+    have=$(rustc --version | cut -d' ' -f2 | cut -d- -f1)
+    if [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n1)" != "$wanted" ]; then
+        die "Rust $have is too old: this needs $wanted or newer (usually: rustup update stable)"
+    fi
+}
+
+# Runs a command as root, or fails without asking for a password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+can_install_packages() {
+    has apt-get && { [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }; }
+}
+
+# install_packages PACKAGE...: from Debian or Ubuntu. The callers look again for what they need.
+install_packages() {
+    can_install_packages || return 0
+    say "installing: $*"
+    as_root apt-get -qq update >&2 || say "the package lists could not be renewed; trying with the old ones"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2 ||
+        say "apt-get could not install: $*"
+}
+
+# require_command COMMAND PACKAGE...: something that nothing works without.
+require_command() {
+    local command=$1
+    shift
+    has "$command" || install_packages "$@"
+    has "$command" || die "$command is missing: install $* (Debian's names) and try again"
+}
+
+# put_in_place FROM TO: two runs at once may both have built it; the first one stays.
+put_in_place() {
+    mkdir -p "$(dirname "$2")"
+    mv -T "$1" "$2" 2>/dev/null || { [ -e "$2" ] && rm -rf "$1"; }
+}
+
+# cargo_tool NAME VERSION: from a wheel that carries the built program (seconds), else compiled (minutes).
+cargo_tool() {
+    local name=$1 version=$2 home="$TOOLS/$1-$2" new
+    if [ ! -x "$home/bin/$name" ]; then
+        mkdir -p "$TOOLS"
+        new=$(mktemp -d "$TOOLS/.new.XXXXXX")
+        say "installing $name $version"
+        if ! wheel "$name" "$new"; then
+            say "no built $name for this machine: compiling it, which takes some minutes"
+            # What matters is how soon it is there, not how fast it runs.
+            CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+                cargo install --quiet --locked --root "$new" "$name@$version" >&2 || {
+                rm -rf "$new"
+                die "$name $version could not be installed: cargo install --locked $name"
+            }
+        fi
+        put_in_place "$new" "$home"
+    fi
+    mkdir -p "$TOOLS/bin"
+    ln -sfn "$home/bin/$name" "$TOOLS/bin/$name"
+}
+
+# wheel NAME DIR: only what tests/wheels.txt names by its digest.
+wheel() {
+    local wanted status
+    python3 -m pip --version >/dev/null 2>&1 || return 1
+    wanted=$(mktemp) || return 1
+    grep "^astral-dev-toolchain-$1==" tests/wheels.txt >"$wanted"
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+        --target "$2" --requirement "$wanted" >&2
+    status=$?
+    rm -f "$wanted"
+    [ $status = 0 ] && "$2/bin/$1" --version >/dev/null 2>&1
+}
+
+require_nextest() {
+    # Any nextest will do that knows what .config/nextest.toml says; it tells by itself if it does not.
+    has cargo-nextest || cargo_tool cargo-nextest "$NEXTEST"
+}
+
+require_cargo_deny() { cargo_tool cargo-deny "$CARGO_DENY"; }
+
+node_major() { "$1" --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'; }
+
+npm_install() {
+    # No install scripts: nothing here needs one, and they would run with our rights.
+    npm install --prefix "$1" --no-audit --no-fund --ignore-scripts --no-save --loglevel=error \
+        --before="$AZURITE_DAY" "$2" >/dev/null
+}
+
+# Puts azurite-blob into $TOOLS/bin, with the Node.js it needs. Fails, saying why, where it cannot.
+install_azurite() {
+    local home="$TOOLS/azurite-$AZURITE" node new machine
+    node=$(command -v node || true)
+    if [ -z "$node" ] || [ "$(node_major "$node")" -lt "$AZURITE_NODE_MAJOR" ]; then
+        case "$(uname -sm)" in
+            "Linux x86_64") machine=linux-x64 ;;
+            "Linux aarch64") machine=linux-arm64 ;;
+            *)
+                say "Azurite needs Node.js $AZURITE_NODE_MAJOR or newer"
+                return 1
+                ;;
+        esac
+        node="$TOOLS/node-$AZURITE_NODE/node_modules/node-$machine/bin/node"
+    fi
+    mkdir -p "$TOOLS/bin"
+    if [ ! -x "$node" ]; then
+        say "installing Node.js $AZURITE_NODE"
+        new=$(mktemp -d "$TOOLS/.new.XXXXXX")
+        npm_install "$new" "node-$machine@$AZURITE_NODE" || { rm -rf "$new"; return 1; }
+        put_in_place "$new" "$TOOLS/node-$AZURITE_NODE"
+    fi
+    if [ ! -e "$home/node_modules/azurite/package.json" ]; then
+        say "installing Azurite $AZURITE"
+        new=$(mktemp -d "$TOOLS/.new.XXXXXX")
+        npm_install "$new" "azurite@$AZURITE" || { rm -rf "$new"; return 1; }
+        put_in_place "$new" "$home"
+    fi
+    # exec: a test that ends this process ends the server.
+    cat >"$TOOLS/bin/.azurite-blob.$$" <<EOF
+#!/bin/sh
+exec "$node" "$home/node_modules/.bin/azurite-blob" "\$@"
+EOF
+    chmod +x "$TOOLS/bin/.azurite-blob.$$"
+    mv -f "$TOOLS/bin/.azurite-blob.$$" "$TOOLS/bin/azurite-blob"
+}
