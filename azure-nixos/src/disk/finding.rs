@@ -1,8 +1,6 @@
 //! What there is to say about an image: one sentence each, made once, shown by `inspect` and
 //! turned into the error of whoever refuses the image.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use crate::{Error, ErrorKind};
@@ -134,28 +132,9 @@ impl From<Finding> for Error {
     }
 }
 
-/// A path as a shell takes it, for command lines in remedies.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
-        return text.into_owned();
-    }
-    let dash = if text.starts_with('-') { "./" } else { "" };
-    format!("'{dash}{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_survive_a_shell() {
-        assert_eq!(quoted(Path::new("/a/b.vhd")), "/a/b.vhd");
-        assert_eq!(quoted(Path::new("my disk.vhd")), "'my disk.vhd'");
-        assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
-        assert_eq!(quoted(Path::new("-rf")), "'./-rf'");
-    }
 
     #[test]
     fn an_error_keeps_the_sentence_and_the_way_out() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::finding::quoted;
+use crate::quote::path_for_shell;
 
 /// The format of a disk image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -69,9 +69,9 @@ impl Format {
 
     /// The command that turns such a file into a raw image.
     pub(super) fn conversion(self, path: &Path) -> String {
-        let from = quoted(path);
+        let from = path_for_shell(path);
         let qemu = |name: &str| {
-            let to = quoted(&path.with_extension("raw"));
+            let to = path_for_shell(&path.with_extension("raw"));
             // Never over the file itself: qemu-img would empty it first.
             let to = if to == from { format!("{to}.raw") } else { to };
             format!("`qemu-img convert -f {name} -O raw {from} {to}`")

@@ -16,6 +16,7 @@ use super::process::{self, Finished, NOT_INSTALLED};
 use super::quote;
 use super::root::OutLink;
 use super::{BuiltImage, Nix};
+use crate::blocking::blocking;
 use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn build(
@@ -491,16 +492,4 @@ fn check_file(path: &Path) -> Result<()> {
         .with_hint("a finished disk image is given as an image file"));
     }
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Error::new(
-            ErrorKind::Internal,
-            "a step of the build stopped by a defect of this library",
-        )
-        .with_source(error)
-    })?
 }

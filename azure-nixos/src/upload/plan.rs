@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::disk::DiskSource;
+use crate::disk::{DiskSource, is_zero};
 use crate::{Error, ErrorKind, Result};
 
 /// The unit of a page blob.
@@ -280,16 +280,6 @@ impl Lot {
         }
         Ok(read)
     }
-}
-
-/// Whether a page holds nothing but zeros.
-fn is_zero(page: &[u8]) -> bool {
-    let (words, rest) = page.as_chunks::<8>();
-    let fold = |sum: u64, word: &[u8; 8]| sum | u64::from_ne_bytes(*word);
-    // Most pages that are not zero show it at once; those that are take one pass without branches.
-    words.first().is_none_or(|word| *word == [0; 8])
-        && words.iter().fold(0, fold) == 0
-        && rest.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::blocking::blocking;
 use crate::group::{Fallback, Place};
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
+use crate::quote::path_for_shell;
 use crate::undo::Undo;
 use crate::{Error, ErrorKind, Result};
 
@@ -415,7 +416,7 @@ impl Plan {
         let ssh_command = public_ip.as_ref().map(|ip| {
             let key = ssh_private_key
                 .as_ref()
-                .map(|path| format!("-i {} ", crate::quote::for_shell(&path.to_string_lossy())))
+                .map(|path| format!("-i {} ", path_for_shell(path)))
                 .unwrap_or_default();
             format!("ssh {key}{}@{ip}", self.admin_username)
         });
