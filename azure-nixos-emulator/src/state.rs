@@ -53,6 +53,8 @@ pub(crate) struct Resource {
 /// What no GET shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Inner {
+    /// Nothing: the document is all.
+    Plain,
     Network,
     Disk(DiskInner),
     Image(ImageInner),

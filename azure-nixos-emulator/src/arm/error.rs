@@ -7,6 +7,8 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
+use super::id::Kind;
+
 /// Which of the envelopes of the services an error comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -106,12 +108,14 @@ impl ArmError {
         )
     }
 
-    pub(crate) fn resource_not_found(kind: &str, name: &str, group: &str) -> Self {
+    pub(crate) fn resource_not_found(kind: Kind, name: &str, group: &str) -> Self {
         Self::gateway(
             404,
             "ResourceNotFound",
             format!(
-                "The Resource '{kind}/{name}' under resource group '{group}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+                "The Resource '{}/{}' under resource group '{group}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
+                kind.namespace(),
+                kind.path(name)
             ),
         )
     }

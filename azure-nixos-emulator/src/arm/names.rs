@@ -20,8 +20,47 @@ pub(crate) fn check(kind: Kind, name: &str) -> Result<()> {
                 && !name.starts_with('_')
                 && !name.ends_with(['.', '-']),
         ),
+        Kind::ScaleSet | Kind::SshKey | Kind::Snapshot => (
+            if kind == Kind::ScaleSet { 64 } else { 80 },
+            "letters, digits, '_', '.' and '-'",
+            name.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)),
+        ),
+        // The documentation allows letters, digits and '.' only; an underscore is in the recordings.
+        Kind::Gallery => (
+            80,
+            "letters, digits, '_' and '.', beginning and ending with a letter or digit",
+            name.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name.ends_with(|c: char| c.is_ascii_alphanumeric()),
+        ),
+        Kind::GalleryVersion => (
+            32,
+            "three numbers of 32 bits with dots between them",
+            is_version(name),
+        ),
+        Kind::Identity => (
+            128,
+            "at least 3 letters, digits, '_' and '-', beginning with a letter or digit",
+            name.len() >= 3
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)),
+        ),
+        Kind::StorageAccount => (
+            24,
+            "at least 3 lower-case letters and digits",
+            name.len() >= 3
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()),
+        ),
         Kind::Vnet => (64, WORDED, name.len() >= 2 && is_worded(name)),
-        Kind::Image | Kind::Nsg | Kind::PublicIp | Kind::Nic => (80, WORDED, is_worded(name)),
+        Kind::Image | Kind::GalleryImage | Kind::Nsg | Kind::PublicIp | Kind::Nic => {
+            (80, WORDED, is_worded(name))
+        }
     };
     if fits && !name.is_empty() && name.chars().count() <= longest {
         return Ok(());
@@ -30,11 +69,11 @@ pub(crate) fn check(kind: Kind, name: &str) -> Result<()> {
         "The resource name '{name}' is invalid: {} are named with at most {longest} characters; {allowed}.",
         kind.short()
     );
-    Err(match kind {
-        Kind::Disk | Kind::Image | Kind::Vm => {
-            ArmError::compute(400, "InvalidParameter", message).with_target("name")
-        }
-        _ => ArmError::network(400, "InvalidResourceName", message),
+    Err(match kind.namespace() {
+        "Microsoft.Network" => ArmError::network(400, "InvalidResourceName", message),
+        "Microsoft.Storage" => ArmError::compute(400, "AccountNameInvalid", message),
+        "Microsoft.ManagedIdentity" => ArmError::compute(400, "BadRequest", message),
+        _ => ArmError::compute(400, "InvalidParameter", message).with_target("name"),
     })
 }
 
@@ -71,6 +110,15 @@ pub(crate) fn check_group(name: &str) -> Result<()> {
 
 const WORDED: &str = "letters, digits, '_', '.' and '-', beginning with a letter or digit and ending with one or '_'";
 
+/// `Major.Minor.Patch`, each without a sign or spaces.
+fn is_version(name: &str) -> bool {
+    let numbers: Vec<&str> = name.split('.').collect();
+    numbers.len() == 3
+        && numbers.iter().all(|number| {
+            number.bytes().all(|byte| byte.is_ascii_digit()) && number.parse::<i32>().is_ok()
+        })
+}
+
 fn is_worded(name: &str) -> bool {
     name.chars()
         .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
@@ -94,6 +142,11 @@ mod tests {
             (Kind::Vm, "web", "web-"),
             (Kind::Vnet, "ab", "a"),
             (Kind::Nic, "n", ""),
+            (Kind::Gallery, "gallery_1", "gallery-1"),
+            (Kind::GalleryVersion, "24.5.20260101", "24.05"),
+            (Kind::GalleryVersion, "0.0.1", "1.0.99999999999"),
+            (Kind::Identity, "web-1", "we"),
+            (Kind::StorageAccount, "disks01", "Disks01"),
         ] {
             assert!(check(kind, good).is_ok(), "{good}");
             assert_eq!(check(kind, bad).unwrap_err().status, 400, "{bad}");

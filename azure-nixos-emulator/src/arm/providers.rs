@@ -9,9 +9,12 @@ use crate::state::Registration;
 
 /// The namespaces there are here.
 pub(crate) const NAMESPACES: &[&str] = &[
+    "Microsoft.Authorization",
     "Microsoft.Compute",
+    "Microsoft.ManagedIdentity",
     "Microsoft.Network",
     "Microsoft.Resources",
+    "Microsoft.Storage",
 ];
 
 fn registration(context: &Context<'_>, namespace: &str) -> Registration {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Result};
 use super::error::ArmError;
-use super::id::{Kind, ResourceId, same};
+use super::id::{Kind, ResourceId, leaf, same};
 use super::shape::Shape;
 use super::{Context, network, subscriptions, vms};
 use crate::state::{Group, Inner, Resource};
@@ -45,7 +45,7 @@ impl Context<'_> {
         let id = self.id(group, kind, name)?;
         self.state
             .resource(&id.to_string())
-            .ok_or_else(|| ArmError::resource_not_found(&kind.full(), name, group))
+            .ok_or_else(|| ArmError::resource_not_found(kind, name, group))
     }
 
     /// Checks a PUT: the group, the name, the body, the location, and that it can be where it is.
@@ -66,12 +66,15 @@ impl Context<'_> {
                 ),
             ));
         }
-        super::names::check(kind, name)?;
+        super::names::check(kind, leaf(name))?;
         let mut id = self.id(group, kind, name)?;
+        if let Some(parent) = id.parent() {
+            self.existing(group, parent.kind, &parent.name)?;
+        }
         let mut body = self.call.json()?;
         shape.check(&mut body)?;
         // A body may name what it is about, as one that was read before does.
-        for (field, expected) in [("name", name.to_owned()), ("type", kind.full())] {
+        for (field, expected) in [("name", leaf(name).to_owned()), ("type", kind.full())] {
             if let Some(given) = body[field].as_str()
                 && !given.eq_ignore_ascii_case(&expected)
             {
@@ -123,7 +126,7 @@ impl Context<'_> {
             .filter(|other| match other.inner {
                 Inner::Vm(_) => vms::uses(&other.body).iter().any(|used| same(used, id)),
                 Inner::Network => network::uses(&other.body).iter().any(|used| same(used, id)),
-                Inner::Disk(_) | Inner::Image(_) => false,
+                Inner::Plain | Inner::Disk(_) | Inner::Image(_) => false,
             })
             .map(|other| other.id.clone())
             .collect()
@@ -141,10 +144,14 @@ impl Context<'_> {
         })
     }
 
-    /// GET of all resources of a type, of one group or of the subscription.
-    pub(crate) fn list(&self, group: Option<&str>, kind: Kind) -> Result {
+    /// GET of all resources of a type, of one group or of the subscription, and where the type is
+    /// inside of another, of one of those.
+    pub(crate) fn list(&self, group: Option<&str>, kind: Kind, inside: &str) -> Result {
         if let Some(group) = group {
-            self.group(group)?;
+            let id = self.id(group, kind, &format!("{inside}/-"))?;
+            if let Some(parent) = id.parent() {
+                self.existing(group, parent.kind, &parent.name)?;
+            }
         }
         let found: Vec<Value> = self
             .state
@@ -154,6 +161,9 @@ impl Context<'_> {
                 ResourceId::parse(&resource.id).is_some_and(|id| {
                     id.kind == kind
                         && group.is_none_or(|group| id.group.eq_ignore_ascii_case(group))
+                        && id
+                            .parent()
+                            .is_none_or(|parent| parent.name.eq_ignore_ascii_case(inside))
                 })
             })
             .map(|resource| self.shown_resource(resource))
@@ -193,7 +203,7 @@ impl Context<'_> {
 /// The `id`, `name` and `type` of a document.
 pub(crate) fn identify(body: &mut Value, id: &ResourceId) {
     body["id"] = json!(id.to_string());
-    body["name"] = json!(id.name);
+    body["name"] = json!(id.leaf());
     body["type"] = json!(id.kind.full());
 }
 

@@ -98,46 +98,46 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             require_get(&call.method)?;
             skus::list(context)
         }
-        ["providers", _, short] => {
-            let kind = kind(context, parts[3], short)?;
+        ["providers", _, _] => {
+            let (kind, ..) = kind(context, parts[3], &parts[4..])?;
             versions::check(kind.namespace(), kind.short(), version)?;
             require_get(&call.method)?;
-            context.list(None, kind)
+            context.list(None, kind, "")
         }
-        ["resourcegroups", _, "providers", _, short, rest @ ..] => {
-            let kind = kind(context, parts[5], short)?;
+        ["resourcegroups", _, "providers", _, _, ..] => {
+            let (kind, name, taken) = kind(context, parts[5], &parts[6..])?;
             context.api_version = versions::check(kind.namespace(), kind.short(), version)?;
             if method == "PUT" {
                 providers::require_registered(context, kind.namespace())?;
             }
             let group = parts[3];
-            match rest {
-                [] => {
-                    require_get(&call.method)?;
-                    context.list(Some(group), kind)
-                }
-                _ => resource(
-                    context,
-                    kind,
-                    group,
-                    &parts[7..],
-                    rest.get(1..).unwrap_or_default(),
-                ),
+            if taken % 2 == 1 {
+                require_get(&call.method)?;
+                return context.list(Some(group), kind, &name);
             }
+            let below = 6 + taken;
+            resource(
+                context,
+                kind,
+                group,
+                &name,
+                &folded[below..],
+                &parts[below..],
+            )
         }
         _ => Err(ArmError::no_such_path(&call.path)),
     }
 }
 
-/// A resource, an action on it, or a resource inside it. `names[0]` is the resource's name.
+/// A resource, an action on it, or a part of it: `below` in lower case, `parts` as it was written.
 fn resource(
     context: &mut Context<'_>,
     kind: Kind,
     group: &str,
-    names: &[&str],
+    name: &str,
     below: &[&str],
+    parts: &[&str],
 ) -> Result {
-    let name = names[0];
     let call = context.call;
     match (kind, call.method.as_str(), below) {
         (Kind::Vm, "GET", []) => vms::get(context, group, name),
@@ -159,7 +159,7 @@ fn resource(
         (Kind::Vnet, "DELETE", []) => vnet::delete(context, group, name),
         (Kind::Vnet, "GET", ["subnets"]) => vnet::list_subnets(context, group, name),
         (Kind::Vnet, method, ["subnets", _]) => {
-            vnet::subnet(context, method, group, name, names[2])
+            vnet::subnet(context, method, group, name, parts[1])
         }
         (Kind::Nsg, "PUT", []) => nsg::put(context, group, name),
         (Kind::Nsg, "DELETE", []) => nsg::delete(context, group, name),
@@ -175,9 +175,10 @@ fn resource(
     }
 }
 
-/// The type of a path, where the subscription has the namespace and the namespace the type.
-fn kind(context: &Context<'_>, namespace: &str, short: &str) -> Result<Kind> {
-    Kind::find(namespace, short).ok_or_else(|| {
+/// The type and the names of a path, where the subscription has the namespace and the namespace the
+/// type; see [`Kind::in_path`].
+fn kind(context: &Context<'_>, namespace: &str, path: &[&str]) -> Result<(Kind, String, usize)> {
+    Kind::in_path(namespace, path).ok_or_else(|| {
         if providers::NAMESPACES
             .iter()
             .any(|known| known.eq_ignore_ascii_case(namespace))
@@ -186,7 +187,8 @@ fn kind(context: &Context<'_>, namespace: &str, short: &str) -> Result<Kind> {
                 404,
                 "InvalidResourceType",
                 format!(
-                    "The resource type '{short}' could not be found in the namespace '{namespace}' for api version '{}'. The local Azure has no such type.",
+                    "The resource type '{}' could not be found in the namespace '{namespace}' for api version '{}'. The local Azure has no such type.",
+                    path[0],
                     context.call.query("api-version").unwrap_or_default()
                 ),
             )

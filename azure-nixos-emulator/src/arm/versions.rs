@@ -130,6 +130,77 @@ const NETWORK: &[&str] = &[
     "2026-03-01",
 ];
 
+const GALLERIES: &[&str] = &[
+    "2018-06-01",
+    "2019-03-01",
+    "2019-07-01",
+    "2019-12-01",
+    "2020-09-30",
+    "2021-07-01",
+    "2021-10-01",
+    "2022-01-03",
+    "2022-03-03",
+    "2022-08-03",
+    "2023-07-03",
+    "2024-03-03",
+    "2025-03-03",
+    "2026-03-03",
+];
+
+const IDENTITIES: &[&str] = &[
+    "2015-08-31-preview",
+    "2018-11-30",
+    "2021-09-30-preview",
+    "2022-01-31-preview",
+    "2023-01-31",
+    "2023-07-31-preview",
+    "2024-11-30",
+    "2025-01-31-preview",
+    "2025-05-31-preview",
+];
+
+const AUTHORIZATION: &[&str] = &[
+    "2015-07-01",
+    "2017-10-01-preview",
+    "2018-01-01-preview",
+    "2018-07-01",
+    "2018-09-01-preview",
+    "2020-03-01-preview",
+    "2020-04-01-preview",
+    "2020-08-01-preview",
+    "2020-10-01",
+    "2020-10-01-preview",
+    "2022-04-01",
+    "2022-05-01-preview",
+];
+
+const STORAGE: &[&str] = &[
+    "2015-06-15",
+    "2016-01-01",
+    "2016-12-01",
+    "2017-06-01",
+    "2017-10-01",
+    "2018-02-01",
+    "2018-07-01",
+    "2018-11-01",
+    "2019-04-01",
+    "2019-06-01",
+    "2021-01-01",
+    "2021-02-01",
+    "2021-04-01",
+    "2021-06-01",
+    "2021-08-01",
+    "2021-09-01",
+    "2022-05-01",
+    "2022-09-01",
+    "2023-01-01",
+    "2023-04-01",
+    "2023-05-01",
+    "2024-01-01",
+    "2025-01-01",
+    "2025-06-01",
+];
+
 /// Resource groups, providers, deployments: `Microsoft.Resources`.
 const RESOURCES: &[&str] = &[
     "2015-11-01",
@@ -187,13 +258,17 @@ pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) 
     let short_folded = short.to_ascii_lowercase();
     let known: &[&[&str]] = match namespace.to_ascii_lowercase().as_str() {
         "microsoft.compute" => match short_folded.as_str() {
-            "disks" => &[DISKS],
+            "disks" | "snapshots" => &[DISKS],
+            "galleries" | "galleries/images" | "galleries/images/versions" => &[GALLERIES],
             "skus" => &[SKUS, COMPUTE],
             // Operations and usages belong to no one type.
-            "locations" => &[COMPUTE, DISKS],
+            "locations" => &[COMPUTE, DISKS, GALLERIES],
             _ => &[COMPUTE],
         },
         "microsoft.network" => &[NETWORK],
+        "microsoft.managedidentity" => &[IDENTITIES],
+        "microsoft.authorization" => &[AUTHORIZATION],
+        "microsoft.storage" => &[STORAGE],
         "microsoft.resources" if short_folded == "subscriptions" => &[SUBSCRIPTIONS, RESOURCES],
         "microsoft.resources" => &[RESOURCES],
         _ => &[],
