@@ -66,7 +66,7 @@ pub(crate) enum Inner {
 pub(crate) struct DiskInner {
     /// The name of its page blob in the data plane.
     pub(crate) blob: Uuid,
-    /// The blob's length, footer included; 0 for an OS disk of a VM, which has no content here.
+    /// The blob's length, footer included; 0 while there is no blob.
     pub(crate) length: u64,
     /// When the access that is granted ends, while one is.
     pub(crate) access_ends: Option<SystemTime>,
@@ -86,6 +86,22 @@ pub(crate) struct VmInner {
     pub(crate) changed: SystemTime,
     /// As it was given; no GET shows it, and it cannot change.
     pub(crate) custom_data: Option<String>,
+    /// What is known of it beyond its documents.
+    #[serde(default)]
+    pub(crate) guest: Guest,
+}
+
+/// What a virtual machine is inside.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Guest {
+    /// How large its OS disk is to be, in GiB, where it is not as large as its image.
+    pub(crate) disk_size: Option<u64>,
+    /// Its disks are a template: it does not start again, and images can be made of it.
+    pub(crate) generalized: bool,
+    /// As it was given, for the guest's provisioning; no GET shows it.
+    pub(crate) admin_password: Option<String>,
+    /// It has run since the page lists of its disks were read from their files.
+    pub(crate) wrote: bool,
 }
 
 /// The power state of a virtual machine.
@@ -119,6 +135,9 @@ pub(crate) struct State {
     /// By id in lower case.
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) operations: BTreeMap<Uuid, Operation>,
+    /// Whether machines boot, so that public addresses have to be this host's.
+    #[serde(skip)]
+    pub(crate) boots: bool,
 }
 
 impl State {
@@ -136,6 +155,7 @@ impl State {
             groups: BTreeMap::new(),
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
+            boots: false,
         })
     }
 

@@ -14,6 +14,7 @@ use super::lro::{Copying, Dialect, Work};
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
 use super::shape::{Shape, TAGS};
+use super::vms;
 use crate::state::{ImageInner, Inner, Resource};
 
 const GIB: u64 = 1 << 30;
@@ -81,15 +82,19 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     }
     let mut body = put.body;
     let properties = &body["properties"];
-    if !properties["sourceVirtualMachine"].is_null() {
-        return Err(ArmError::not_implemented(
-            "images of virtual machines, as their content is not kept",
-        ));
-    }
+    let of_machine = match properties["sourceVirtualMachine"]["id"].as_str() {
+        Some(machine) => Some(vms::storage_profile(
+            context,
+            machine,
+            &properties["storageProfile"],
+        )?),
+        None => None,
+    };
     if properties.get("hyperVGeneration").is_none() {
         return Err(ArmError::missing_parameter("hyperVGeneration"));
     }
-    let profile = &properties["storageProfile"];
+    let is_of_machine = of_machine.is_some();
+    let profile = of_machine.as_ref().unwrap_or(&properties["storageProfile"]);
     if profile["osDisk"].is_null() {
         return Err(ArmError::missing_parameter("storageProfile.osDisk"));
     }
@@ -97,7 +102,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let generation = properties["hyperVGeneration"].clone();
     let mut profile = profile.clone();
     let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
-    check_os_disk(&os_disk, &generation, &profile["osDisk"])?;
+    check_os_disk(&os_disk, &generation, &profile["osDisk"], is_of_machine)?;
     let file = context.arm.settings().image_file(&put.id.group, name);
     let mut files = vec![(file_of(context, &os_disk)?, file.clone())];
     describe(&mut profile["osDisk"], &os_disk);
@@ -105,10 +110,11 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         let lun = disk["lun"].as_u64().unwrap_or_default();
         let target = format!("dataDisks[lun {lun}]");
         let found = source(context, disk, &target, &location)?;
-        if !matches!(
+        let is_ready = matches!(
             disks::state_of(&found),
             "Unattached" | "Reserved" | "ActiveSAS"
-        ) {
+        );
+        if !is_ready && !is_of_machine {
             return Err(disks::wrong_state(&found, "made an image of"));
         }
         files.push((file_of(context, &found)?, lun_file(&file, lun)));
@@ -187,10 +193,16 @@ fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> 
     Ok(found.clone())
 }
 
-/// Refuses a disk that is not ready, or that contradicts what the image is said to be.
-fn check_os_disk(disk: &Resource, generation: &Value, image: &Value) -> Result<()> {
+/// Refuses a disk that is not ready, or that contradicts what the image is said to be. A machine
+/// that is a template does not run, so the disk that it has is ready.
+fn check_os_disk(
+    disk: &Resource,
+    generation: &Value,
+    image: &Value,
+    is_of_machine: bool,
+) -> Result<()> {
     disks::refuse_active_access(disk, "creating an image from it")?;
-    if !matches!(disks::state_of(disk), "Unattached" | "Reserved") {
+    if !is_of_machine && !matches!(disks::state_of(disk), "Unattached" | "Reserved") {
         return Err(disks::wrong_state(disk, "made an image of"));
     }
     let properties = &disk.body["properties"];
@@ -251,7 +263,7 @@ fn file_of(context: &Context<'_>, disk: &Resource) -> Result<PathBuf> {
             Ok(context.arm.settings().disk_file(&id.group, &id.name))
         }
         _ => Err(ArmError::not_implemented(
-            "images of the OS disk of a virtual machine, as its content is not kept",
+            "images of disks that were made before their content was kept",
         )),
     }
 }

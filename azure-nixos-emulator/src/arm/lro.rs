@@ -529,9 +529,9 @@ impl Context<'_> {
             }
             Work::ImageUpdated => Some(images::updated(self, id)),
             Work::ImageDeleted => Some(images::deleted(self, id)),
-            Work::VmCreated => Some(vms::created(self, id)),
+            Work::VmCreated => vms::created(self, operation.id, id),
             Work::VmUpdated => Some(vms::updated(self, id)),
-            Work::VmPower(power) => Some(vms::powered(self, id, *power)),
+            Work::VmPower(power) => vms::powered(self, operation.id, id, *power),
             Work::VmDeleted => Some(vms::deleted(self, id)),
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),

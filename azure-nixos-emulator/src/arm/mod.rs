@@ -15,9 +15,11 @@ mod footer;
 mod groups;
 mod id;
 mod images;
+mod jobs;
 pub(crate) mod lro;
 mod names;
 mod network;
+mod own_copy;
 pub(crate) mod pace;
 mod providers;
 mod resources;
@@ -110,6 +112,7 @@ pub(crate) struct Arm {
     faults: Faults,
     requests: Mutex<VecDeque<RecordedRequest>>,
     copies: TaskTracker,
+    jobs: jobs::Jobs,
     _lock: StateLock,
 }
 
@@ -131,6 +134,7 @@ impl Arm {
         faults: Faults,
         lock: StateLock,
     ) -> Arc<Self> {
+        blobs.sign_diagnostics_with(&store.state.identity.signing_key);
         Arc::new(Self {
             settings,
             identity: store.state.identity.clone(),
@@ -140,6 +144,7 @@ impl Arm {
             faults,
             requests: Mutex::default(),
             copies: TaskTracker::new(),
+            jobs: jobs::Jobs::default(),
             _lock: lock,
         })
     }

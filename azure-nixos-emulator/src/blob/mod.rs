@@ -29,6 +29,7 @@ mod access;
 mod checksum;
 mod conditions;
 mod dates;
+mod diagnostics;
 mod page_blob;
 mod page_list;
 mod page_log;
@@ -46,7 +47,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
@@ -57,6 +58,7 @@ use crate::fault::Faults;
 use crate::vhd;
 
 pub(crate) use access::Access;
+pub(crate) use diagnostics::DiagnosticsFile;
 use page_blob::{PageBlob, Place};
 use store::PAGE;
 
@@ -75,6 +77,8 @@ struct Inner {
     blobs: RwLock<HashMap<Uuid, Arc<PageBlob>>>,
     /// In pages.
     body_memory: Arc<Semaphore>,
+    /// Signs access to the boot diagnostics of machines.
+    diagnostics_key: OnceLock<String>,
 }
 
 impl fmt::Debug for PageBlobs {
@@ -126,6 +130,7 @@ impl PageBlobs {
             faults,
             blobs: RwLock::new(blobs),
             body_memory: Arc::new(Semaphore::new(BODY_MEMORY / PAGE as usize)),
+            diagnostics_key: OnceLock::new(),
         })))
     }
 
@@ -142,6 +147,45 @@ impl PageBlobs {
                 format!("a page blob of {length} bytes is not a whole number of pages"),
             ));
         }
+        self.insert(id, file, |file| {
+            PageBlob::create(&self.0.place, id, file, length, self.now())
+        })
+    }
+
+    /// Makes a page blob of a file that is there, which keeps its content. The pages that it has
+    /// data in are the written ones. A blob of this id and this file that exists is
+    /// [looked at again](Self::rescan).
+    ///
+    /// # Errors
+    /// When the file is not a whole number of pages, when the id or the file belongs to another
+    /// blob, or when a file cannot be read or written.
+    pub(crate) fn adopt(&self, id: Uuid, file: &Path) -> io::Result<()> {
+        let absolute = std::path::absolute(file)?;
+        if self.get(id).is_some_and(|blob| blob.file == absolute) {
+            return self.rescan(id);
+        }
+        self.insert(id, &absolute, |file| {
+            PageBlob::adopt(&self.0.place, id, file, self.now())
+        })
+    }
+
+    /// Looks at the blob's file again, after another program wrote it or put another in its place:
+    /// the pages that it has data in are the written ones from then on. Nothing may write to the
+    /// blob meanwhile.
+    ///
+    /// # Errors
+    /// When there is no such blob, when its file has another length than before, or when a file
+    /// cannot be read or written.
+    pub(crate) fn rescan(&self, id: Uuid) -> io::Result<()> {
+        self.find(id)?.rescan(self.now())
+    }
+
+    fn insert(
+        &self,
+        id: Uuid,
+        file: &Path,
+        make: impl FnOnce(&Path) -> io::Result<PageBlob>,
+    ) -> io::Result<()> {
         let file = std::path::absolute(file)?;
         // Held to the end, so that nobody else can take the id or the file meanwhile.
         let mut blobs = self.0.blobs.write().unwrap_or_else(PoisonError::into_inner);
@@ -151,8 +195,7 @@ impl PageBlobs {
                 format!("a page blob {id} or its file {} exists", file.display()),
             ));
         }
-        let blob = PageBlob::create(&self.0.place, id, &file, length, self.now())?;
-        blobs.insert(id, Arc::new(blob));
+        blobs.insert(id, Arc::new(make(&file)?));
         Ok(())
     }
 

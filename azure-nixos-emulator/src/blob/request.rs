@@ -156,7 +156,7 @@ pub(super) struct ByteRange<'a> {
 }
 
 impl<'a> ByteRange<'a> {
-    fn parse(name: &'static str, text: &'a str) -> Result<Self, Refusal> {
+    pub(super) fn parse(name: &'static str, text: &'a str) -> Result<Self, Refusal> {
         let number = |digits: &str| {
             // `parse` would take a leading plus.
             digits

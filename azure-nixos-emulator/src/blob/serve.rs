@@ -16,7 +16,7 @@ use super::conditions::etag;
 use super::page_blob::PageBlob;
 use super::refusal::Refusal;
 use super::request::{self, ApiVersion, Call};
-use super::{PageBlobs, dates, page_list, put_page, read};
+use super::{PageBlobs, dates, diagnostics, page_list, put_page, read};
 use crate::fault::{self, FaultAction, Plane};
 
 /// The most of a refused body that is read to its end. A client that is still sending would
@@ -113,6 +113,9 @@ async fn answer(
         url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
             .into_owned()
             .collect();
+    if let Some(machine) = diagnostics::addressed(parts.uri.path()) {
+        return diagnostics::answer(blobs, &parts, &query, machine).await;
+    }
     let signature = Signature::from_query(&query)?;
     let blob = addressed(blobs, parts.uri.path()).ok_or_else(Refusal::blob_not_found)?;
     let grant = blob.verify(&signature, blobs.now())?;

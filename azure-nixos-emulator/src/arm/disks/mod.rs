@@ -3,8 +3,7 @@
 //! `ReadyToUpload` → (write access granted) → `ActiveUpload` → (access ended, footer good) →
 //! `Unattached` → (attached to a machine) → `Attached` → (machine deallocated) → `Reserved`; and
 //! `Unattached` → (read access granted) → `ActiveSAS` → (ended) → `Unattached`. The bytes are the
-//! data plane's, in one page blob per disk. OS disks that were made for a virtual machine have no
-//! content here, as nothing boots from them: they have a size and no blob.
+//! data plane's, in one page blob per disk.
 
 mod access;
 mod shape;
@@ -120,7 +119,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
                 .map(|id| context.arm.settings().disk_file(&id.group, &id.name));
             let Some(from) = from.filter(|_| inner.length > 0) else {
                 return Err(ArmError::not_implemented(
-                    "copying the OS disk of a virtual machine, as its content is not kept",
+                    "copying disks that were made before their content was kept",
                 ));
             };
             for field in ["osType", "hyperVGeneration", "diskSizeGB"] {

@@ -14,7 +14,11 @@ use super::super::resources::{identify, set_state};
 use super::super::skus::Size;
 use super::check::{self, Source};
 use super::power::set_power;
-use crate::state::{DiskInner, Inner, Power, Resource};
+use super::{content, machine};
+use crate::state::{Inner, Power, Resource};
+
+/// A VHD's footer, which the length of a disk's file includes.
+const FOOTER: u64 = 512;
 
 /// The data disks of a new machine, checked.
 pub(super) fn data_disks(context: &Context<'_>, body: &Value) -> Result<Vec<Value>> {
@@ -147,17 +151,42 @@ pub(super) fn fill_in(
     }
 }
 
-/// The end of the creation of a machine: its OS disk is there and it runs.
-pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+/// The end of the creation of a machine: its OS disk is there and it runs. `None` while it has to
+/// wait.
+pub(crate) fn created(
+    context: &mut Context<'_>,
+    operation: Uuid,
+    id: &str,
+) -> Option<Result<Option<Value>>> {
     let Some(machine) = context.state.resource(id).cloned() else {
-        return Err(gone(id));
+        return Some(Err(gone(id)));
     };
-    let vm = ResourceId::parse(&machine.id).ok_or_else(|| gone(id))?;
-    let mut body = machine.body;
-    if let Err(error) = refuse_shrinking(context, &body) {
-        set_state(context.state.resource_mut(id), "Failed");
-        return Err(error);
-    }
+    let made = match &machine.inner {
+        Inner::Vm(vm) => content::grow(context, operation, &machine.body, vm.guest.disk_size)?
+            .and_then(|()| make_disks(context, id, machine.body)),
+        _ => Err(gone(id)),
+    };
+    let started = match made {
+        Ok(()) => machine::power(context, operation, id, Power::Running)?,
+        Err(error) => Err(error),
+    };
+    Some(match started {
+        Ok(()) => {
+            set_state(context.state.resource_mut(id), "Succeeded");
+            set_power(context, id, Power::Running);
+            Ok(None)
+        }
+        Err(error) => {
+            set_state(context.state.resource_mut(id), "Failed");
+            Err(error)
+        }
+    })
+}
+
+/// Makes the disks that come with a machine, unless they are there already.
+fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()> {
+    let vm = ResourceId::parse(id).ok_or_else(|| gone(id))?;
+    refuse_shrinking(context, &body)?;
     let image = body["properties"]["storageProfile"]["imageReference"]["id"]
         .as_str()
         .map(ToOwned::to_owned);
@@ -185,12 +214,10 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
         finished.push(disk);
     }
     body["properties"]["storageProfile"]["dataDisks"] = json!(finished);
-    body["properties"]["provisioningState"] = json!("Succeeded");
     if let Some(machine) = context.state.resource_mut(id) {
         machine.body = body;
     }
-    set_power(context, id, Power::Running);
-    Ok(None)
+    Ok(())
 }
 
 /// An OS disk cannot be smaller than its image. Azure finds out while it creates the machine.
@@ -212,10 +239,7 @@ fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
     }
 }
 
-/// Makes the resource of a disk that comes with its machine, if it is not an attached one.
-///
-/// It has a size and no content: nothing here boots from it, and copying an image's content for
-/// every machine would fill disks for nothing.
+/// Makes a disk that comes with its machine, if it is not an attached one.
 fn make_disk(
     context: &mut Context<'_>,
     vm: &ResourceId,
@@ -238,7 +262,6 @@ fn make_disk(
         ..vm.clone()
     };
     if context.state.resource(&id.to_string()).is_some() {
-        set_state(context.state.resource_mut(&vm.to_string()), "Failed");
         return Err(ArmError::compute(
             409,
             "ConflictingUserInput",
@@ -252,12 +275,16 @@ fn make_disk(
         disk["managedDisk"]["storageAccountType"] = json!("Standard_LRS");
     }
     let size = disk["diskSizeGB"].clone();
+    let empty = image.is_none().then(|| size.as_u64().unwrap_or_default());
+    let file = context.arm.settings().disk_file(&id.group, &name);
+    let inner = content::make(context, body, &file, empty)
+        .map_err(|error| ArmError::internal("make a disk of a virtual machine", error))?;
     let mut resource = json!({
         "location": body["location"],
         "sku": { "name": disk["managedDisk"]["storageAccountType"] },
         "properties": {
             "diskSizeGB": size,
-            "diskSizeBytes": size.as_u64().map(|size| size << 30),
+            "diskSizeBytes": inner.length - FOOTER,
             "creationData": match image {
                 Some(image) => json!({ "createOption": "FromImage", "imageReference": { "id": image } }),
                 None => json!({ "createOption": "Empty" }),
@@ -275,11 +302,7 @@ fn make_disk(
     context.state.insert(Resource {
         id: id.to_string(),
         body: resource,
-        inner: Inner::Disk(DiskInner {
-            blob: Uuid::new_v4(),
-            length: 0,
-            access_ends: None,
-        }),
+        inner: Inner::Disk(inner),
     });
     disk["name"] = json!(name);
     disk["managedDisk"]["id"] = json!(id.to_string());

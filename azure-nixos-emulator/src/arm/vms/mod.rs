@@ -1,7 +1,12 @@
-//! Virtual machines. Nothing boots: they have a state, disks and interfaces, and change as told.
+//! Virtual machines: a state, disks and interfaces, which change as told. Whether anything boots is
+//! a setting of the emulator (see `machine`).
 
 mod check;
+mod content;
 mod create;
+mod diagnostics;
+mod generalize;
+mod machine;
 mod power;
 mod shape;
 mod view;
@@ -17,9 +22,10 @@ use super::lro::{Dialect, Work};
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
 use super::skus::Size;
-use crate::state::{Inner, Power, Resource, State, VmInner};
+use crate::state::{Guest, Inner, Power, Resource, State, VmInner};
 
 pub(crate) use self::create::created;
+pub(crate) use self::generalize::storage_profile;
 pub(crate) use self::power::{act, powered};
 pub(crate) use self::view::instance_view;
 
@@ -102,10 +108,15 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     check::os_profile(&body, &source)?;
     let interfaces = check::interfaces(context, &body)?;
     let data_disks = create::data_disks(context, &body)?;
-    let custom_data = body["properties"]["osProfile"]["customData"]
-        .as_str()
-        .map(ToOwned::to_owned);
+    let text = |pointer: &str| body.pointer(pointer)?.as_str().map(ToOwned::to_owned);
+    let custom_data = text("/properties/osProfile/customData");
+    let guest = Guest {
+        admin_password: text("/properties/osProfile/adminPassword"),
+        disk_size: body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"].as_u64(),
+        ..Guest::default()
+    };
     create::fill_in(context, &mut body, size, &source, &interfaces, data_disks);
+    content::take(context, &body, &source)?;
     let location = body["location"].as_str().unwrap_or_default().to_owned();
     // An attached disk is the machine's from here on, so that no second one takes it.
     for (disk, _) in disks_of(&body) {
@@ -120,6 +131,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
             power: Power::Starting,
             changed: context.now,
             custom_data,
+            guest,
         }),
     });
     let operation = context.begin(Dialect::Compute, &location, &id, Work::VmCreated);
@@ -329,4 +341,5 @@ pub(crate) fn release(context: &mut Context<'_>, machine: &Resource) {
             disks::attach(context, &disk, None);
         }
     }
+    content::discard(context, &machine.body);
 }

@@ -1,6 +1,7 @@
 //! Starting, stopping and deallocating machines.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::super::Context;
 use super::super::answer::Result;
@@ -9,7 +10,7 @@ use super::super::error::{ArmError, Origin};
 use super::super::id::Kind;
 use super::super::lro::{Dialect, Work};
 use super::super::resources::set_state;
-use super::disks_of;
+use super::{diagnostics, disks_of, generalize, machine};
 use crate::state::{Inner, Power};
 
 /// The power actions.
@@ -18,6 +19,11 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     let Inner::Vm(vm) = &machine.inner else {
         return Err(gone(&machine.id));
     };
+    match action {
+        "generalize" => return generalize::generalize(context, &machine),
+        "retrievebootdiagnosticsdata" => return diagnostics::retrieve(context, &machine),
+        _ => {}
+    }
     let (during, after) = match action {
         "start" | "restart" | "redeploy" | "reapply" => (Power::Starting, Power::Running),
         "poweroff" => (Power::Stopping, Power::Stopped),
@@ -35,6 +41,9 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
             "OperationNotAllowed",
             format!("The VM '{name}' is deallocated: '{action}' needs one that is allocated."),
         ));
+    }
+    if matches!(action, "start" | "restart" | "redeploy" | "reapply") {
+        generalize::refuse_start(vm, name, action)?;
     }
     if action == "start" {
         for (disk, _) in disks_of(&machine.body) {
@@ -65,11 +74,20 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     Ok(context.accepted(202, operation, None))
 }
 
-/// The end of a power action.
-pub(crate) fn powered(context: &mut Context<'_>, id: &str, power: Power) -> Result<Option<Value>> {
+/// The end of a power action; `None` while the machine is not there yet.
+pub(crate) fn powered(
+    context: &mut Context<'_>,
+    operation: Uuid,
+    id: &str,
+    power: Power,
+) -> Option<Result<Option<Value>>> {
     let Some(machine) = context.state.resource(id).cloned() else {
-        return Err(gone(id));
+        return Some(Err(gone(id)));
     };
+    if let Err(error) = machine::power(context, operation, id, power)? {
+        set_state(context.state.resource_mut(id), "Failed");
+        return Some(Err(error));
+    }
     set_power(context, id, power);
     for (disk, _) in disks_of(&machine.body) {
         if let Some(disk) = disk {
@@ -77,7 +95,7 @@ pub(crate) fn powered(context: &mut Context<'_>, id: &str, power: Power) -> Resu
         }
     }
     set_state(context.state.resource_mut(id), "Succeeded");
-    Ok(None)
+    Some(Ok(None))
 }
 
 /// Sets what the instance view shows.

@@ -6,6 +6,7 @@ use super::super::Context;
 use super::super::answer::{Answer, Result};
 use super::super::clock_text::timestamp;
 use super::super::id::Kind;
+use super::diagnostics;
 use crate::state::{Inner, Power, Resource};
 
 /// `GET …/instanceView`
@@ -35,7 +36,7 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         Power::Deallocating => ("deallocating", "VM deallocating"),
         Power::Deallocated => ("deallocated", "VM deallocated"),
     };
-    let statuses = json!([
+    let mut statuses = json!([
         {
             "code": format!("ProvisioningState/{}", provisioning.to_ascii_lowercase()),
             "level": level,
@@ -44,6 +45,15 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         },
         { "code": format!("PowerState/{power}"), "level": "Info", "displayStatus": shown },
     ]);
+    if vm.guest.generalized
+        && let Some(statuses) = statuses.as_array_mut()
+    {
+        statuses.push(json!({
+            "code": "OSState/generalized",
+            "level": "Info",
+            "displayStatus": "VM generalized",
+        }));
+    }
     let profile = &properties["storageProfile"];
     let disks: Vec<Value> = std::iter::once(&profile["osDisk"])
         .chain(profile["dataDisks"].as_array().into_iter().flatten())
@@ -70,6 +80,9 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         "disks": disks,
         "statuses": statuses,
     });
+    if let Some(shown) = diagnostics::view(machine) {
+        view["bootDiagnostics"] = shown;
+    }
     if vm.power == Power::Running {
         view["vmAgent"] = json!({
             "vmAgentVersion": "Unknown",
