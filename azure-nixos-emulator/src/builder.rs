@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::arm::pace::Timing;
 use crate::arm::{Arm, Settings};
 use crate::blob::PageBlobs;
+use crate::boot::{Boot, Machines};
 use crate::clock::Clock;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
@@ -30,6 +31,7 @@ pub struct EmulatorBuilder {
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
+    pub(crate) machines: crate::boot::Options,
 }
 
 impl EmulatorBuilder {
@@ -43,6 +45,7 @@ impl EmulatorBuilder {
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
+            machines: crate::boot::Options::default(),
         }
     }
 
@@ -118,12 +121,16 @@ impl EmulatorBuilder {
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
-    /// When the state directory cannot be used or is in use, or a port is taken; the text says
-    /// which and what to do.
+    /// When the state directory cannot be used or is in use, a port is taken, or machines are to
+    /// boot and qemu is not installed; the text says which and what to do.
     ///
     /// # Cancellation
     /// A dropped future has started nothing; what was made in the state directory stays there.
     pub async fn start(self) -> Result<Emulator, EmulatorError> {
+        let machines = match self.machines.boot {
+            Boot::Record => None,
+            Boot::Qemu => Some(Machines::new(self.machines, self.durable)?),
+        };
         create_private_dir(&self.state_dir)?;
         let state_dir = std::path::absolute(&self.state_dir)
             .map_err(|source| EmulatorError::io("find", &self.state_dir, source))?;
@@ -140,6 +147,7 @@ impl EmulatorBuilder {
             blob_url: blob_url.clone(),
             timing: self.timing,
             durable: self.durable,
+            machines,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let opened_faults = faults.clone();
@@ -153,6 +161,7 @@ impl EmulatorBuilder {
             let arm = Arm::open(settings, store, blobs.clone(), clock, opened_faults, lock);
             arm.start_unregistered(&unregistered);
             arm.resume_copies();
+            arm.resume_machines();
             Ok::<_, EmulatorError>((tls, blobs, arm))
         })
         .await

@@ -23,6 +23,7 @@
 
 mod arm;
 mod blob;
+mod boot;
 mod builder;
 mod clock;
 mod emulator;
@@ -36,6 +37,7 @@ mod tls;
 mod vhd;
 
 pub use arm::pace::Timing;
+pub use boot::Boot;
 pub use builder::EmulatorBuilder;
 pub use clock::Clock;
 pub use emulator::{Emulator, RecordedRequest};

@@ -100,6 +100,10 @@ pub(crate) struct Guest {
     pub(crate) generalized: bool,
     /// As it was given, for the guest's provisioning; no GET shows it.
     pub(crate) admin_password: Option<String>,
+    /// The operation under way is to start it from the beginning, even if it runs.
+    pub(crate) again: bool,
+    /// The operation under way is to stop it without a shutdown of the guest.
+    pub(crate) cut_off: bool,
     /// It has run since the page lists of its disks were read from their files.
     pub(crate) wrote: bool,
 }

@@ -1,5 +1,10 @@
 //! What machines have in them without being booted: content, templates, diagnostics.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
 mod common;
 
 use std::os::unix::fs::MetadataExt as _;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use azure_nixos_emulator::Emulator;
+use azure_nixos_emulator::{Boot, Emulator};
 use serde::Serialize;
 
 use crate::args::{Emulator as Args, Format, Global};
@@ -33,6 +33,10 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
         .state_dir(&directory)
         .arm_port(args.port)
         .blob_port(args.blob_port)
+        .boot(match args.boot.as_str() {
+            "qemu" => Boot::Qemu,
+            _ => Boot::Record,
+        })
         .lock_patience(PATIENCE)
         .start()
         .await

@@ -464,7 +464,7 @@ impl Context<'_> {
 
     /// Ends everything that is due, in the order in which it was due. Says whether anything changed.
     pub(crate) fn settle(&mut self) -> bool {
-        let mut changed = disks::expire_accesses(self);
+        let mut changed = disks::expire_accesses(self) | vms::follow_machines(self);
         let before = self.state.operations.len();
         let now = self.now;
         self.state.operations.retain(|_, operation| {
@@ -532,7 +532,7 @@ impl Context<'_> {
             Work::VmCreated => vms::created(self, operation.id, id),
             Work::VmUpdated => Some(vms::updated(self, id)),
             Work::VmPower(power) => vms::powered(self, operation.id, id, *power),
-            Work::VmDeleted => Some(vms::deleted(self, id)),
+            Work::VmDeleted => vms::deleted(self, operation.id, id),
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),

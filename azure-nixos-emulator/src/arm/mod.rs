@@ -42,11 +42,14 @@ use axum::http::{Request, Response, header};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::copy::remove_if_there;
+
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
 use self::pace::Timing;
 use crate::blob::PageBlobs;
+use crate::boot::Machines;
 use crate::clock::Clock;
 use crate::emulator::RecordedRequest;
 use crate::fault::{self, FaultAction, Faults, Plane};
@@ -68,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) blob_url: String,
     pub(crate) timing: Timing,
     pub(crate) durable: bool,
+    /// Where machines boot, if they do.
+    pub(crate) machines: Option<Machines>,
 }
 
 impl Settings {
@@ -128,12 +133,13 @@ pub(crate) struct Context<'a> {
 impl Arm {
     pub(crate) fn open(
         settings: Settings,
-        store: Store,
+        mut store: Store,
         blobs: PageBlobs,
         clock: Clock,
         faults: Faults,
         lock: StateLock,
     ) -> Arc<Self> {
+        store.state.boots = settings.machines.is_some();
         blobs.sign_diagnostics_with(&store.state.identity.signing_key);
         Arc::new(Self {
             settings,

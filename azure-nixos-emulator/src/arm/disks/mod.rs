@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::shape::{DISK, DISK_PATCH};
-use super::Context;
 use super::answer::Result;
 use super::clock_text::timestamp;
 use super::error::{ArmError, Origin};
@@ -21,6 +20,7 @@ use super::id::{Kind, ResourceId};
 use super::lro::{Copying, Dialect, Work};
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
+use super::{Context, Settings};
 use crate::state::{DiskInner, Inner, Power, Resource};
 
 pub(crate) use self::access::{
@@ -558,6 +558,12 @@ pub(crate) fn attach(context: &mut Context<'_>, id: &str, machine: Option<(&str,
     if state_of(disk) != "ActiveSAS" {
         disk.body["properties"]["diskState"] = json!(state);
     }
+}
+
+/// The file of a disk, by its id.
+pub(crate) fn file(settings: &Settings, id: &str) -> Option<std::path::PathBuf> {
+    let id = ResourceId::parse(id)?;
+    Some(settings.disk_file(&id.group, &id.name))
 }
 
 fn file_of(context: &Context<'_>, id: &str) -> Result<(std::path::PathBuf, DiskInner)> {

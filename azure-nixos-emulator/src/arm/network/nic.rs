@@ -379,7 +379,7 @@ pub(crate) fn show(state: &State, id: &str, body: &mut Value) {
 }
 
 /// A hardware address of Microsoft's (00-0D-3A), out of the GUID of the interface.
-fn mac_address(properties: &Value) -> String {
+pub(crate) fn mac_address(properties: &Value) -> String {
     let guid = properties["resourceGuid"].as_str().unwrap_or_default();
     let digest = Sha256::digest(guid.as_bytes());
     format!(

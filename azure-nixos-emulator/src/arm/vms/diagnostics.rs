@@ -83,6 +83,9 @@ pub(super) fn retrieve(context: &mut Context<'_>, machine: &Resource) -> Result 
         ));
     }
     context.refuse_while_busy(&machine.id, Origin::Provider)?;
+    if let Some(machines) = &context.arm.settings().machines {
+        machines.order_screenshot(content::vm_id(&machine.body));
+    }
     let ends = context.now + Duration::from_secs(minutes * 60);
     let settings = context.arm.settings();
     let url = |file: DiagnosticsFile| {

@@ -12,6 +12,7 @@ mod shape;
 mod view;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Context;
 use super::answer::{Answer, Result};
@@ -26,6 +27,7 @@ use crate::state::{Guest, Inner, Power, Resource, State, VmInner};
 
 pub(crate) use self::create::created;
 pub(crate) use self::generalize::storage_profile;
+pub(crate) use self::machine::follow as follow_machines;
 pub(crate) use self::power::{act, powered};
 pub(crate) use self::view::instance_view;
 
@@ -297,11 +299,24 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
     Ok(context.accepted(202, operation, None))
 }
 
-/// The end of the deletion: what goes with the machine goes, the rest is free.
-pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
-    let Some(machine) = context.state.remove(id) else {
-        return Ok(None);
-    };
+/// The end of the deletion: what goes with the machine goes, the rest is free. `None` while the
+/// machine still runs.
+pub(crate) fn deleted(
+    context: &mut Context<'_>,
+    operation: Uuid,
+    id: &str,
+) -> Option<Result<Option<Value>>> {
+    if context.state.resource(id).is_some() {
+        // A machine that does not stop is as gone as one that does.
+        let _ = machine::pull_plug(context, operation, id)?;
+    }
+    Some(match context.state.remove(id) {
+        Some(machine) => delete_with(context, machine),
+        None => Ok(None),
+    })
+}
+
+fn delete_with(context: &mut Context<'_>, machine: Resource) -> Result<Option<Value>> {
     release(context, &machine);
     for (disk, goes) in disks_of(&machine.body) {
         if let (Some(disk), true) = (disk, goes) {
@@ -341,5 +356,6 @@ pub(crate) fn release(context: &mut Context<'_>, machine: &Resource) {
             disks::attach(context, &disk, None);
         }
     }
+    machine::discard(context, machine);
     content::discard(context, &machine.body);
 }

@@ -60,6 +60,14 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     if vm.power != after {
         set_power(context, &machine.id, during);
     }
+    if let Some(Inner::Vm(vm)) = context
+        .state
+        .resource_mut(&machine.id)
+        .map(|machine| &mut machine.inner)
+    {
+        vm.guest.again = matches!(action, "restart" | "redeploy");
+        vm.guest.cut_off = context.call.query("skipShutdown") == Some("true");
+    }
     set_state(context.state.resource_mut(&machine.id), "Updating");
     let location = machine.body["location"]
         .as_str()

@@ -6,7 +6,7 @@ use super::super::Context;
 use super::super::answer::{Answer, Result};
 use super::super::clock_text::timestamp;
 use super::super::id::Kind;
-use super::diagnostics;
+use super::{content, diagnostics};
 use crate::state::{Inner, Power, Resource};
 
 /// `GET …/instanceView`
@@ -53,6 +53,18 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
             "level": "Info",
             "displayStatus": "VM generalized",
         }));
+    }
+    // Azure's ports are where they are; a host may have them taken.
+    if let (Some(machines), Some(statuses)) =
+        (&context.arm.settings().machines, statuses.as_array_mut())
+    {
+        for moved in machines.moved_ports(content::vm_id(&machine.body)) {
+            statuses.push(json!({
+                "code": "LocalAzure/portMoved",
+                "level": "Info",
+                "displayStatus": moved,
+            }));
+        }
     }
     let profile = &properties["storageProfile"];
     let disks: Vec<Value> = std::iter::once(&profile["osDisk"])
