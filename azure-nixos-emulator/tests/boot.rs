@@ -7,21 +7,21 @@
     reason = "a helper that fails is a test that fails, and one that is skipped says so aloud"
 )]
 
+#[path = "common/bootable.rs"]
+mod bootable;
 mod common;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use azure_nixos_emulator::{Boot, Emulator};
+use bootable::{LINE, boot_sector, efi_system};
 use common::*;
 use serde_json::{Value, json};
 
 /// How long a machine may take to say something. Without KVM and with others at work, firmware
 /// alone takes most of a minute.
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// What the code prints.
-const LINE: &str = "the local Azure boots this";
 
 const MIB: usize = 1 << 20;
 
@@ -42,37 +42,6 @@ fn has(program: &str, places: &[&str]) -> bool {
     found
 }
 
-/// The first sector of a disk: 16-bit code that prints `LINE` to the first serial port, then halts
-/// for good. The BIOS loads it to 0x7c00 and jumps there.
-fn boot_sector() -> Vec<u8> {
-    const TEXT_AT: u16 = 0x7c00 + 23;
-    let [low, high] = TEXT_AT.to_le_bytes();
-    #[rustfmt::skip]
-    let mut sector = vec![
-        0x31, 0xc0,             // xor ax, ax
-        0x8e, 0xd8,             // mov ds, ax
-        0xbe, low, high,        // mov si, text
-        0xfc,                   // cld
-        // next:
-        0xac,                   // lodsb
-        0x84, 0xc0,             // test al, al
-        0x74, 0x06,             // jz done
-        0xba, 0xf8, 0x03,       // mov dx, 0x3f8
-        0xee,                   // out dx, al
-        0xeb, 0xf5,             // jmp next
-        // done:
-        0xfa,                   // cli
-        0xf4,                   // hlt
-        0xeb, 0xfd,             // jmp done + 1
-    ];
-    assert_eq!(sector.len(), 23);
-    sector.extend(LINE.bytes());
-    sector.extend([b'\r', b'\n', 0]);
-    sector.resize(510, 0);
-    sector.extend([0x55, 0xaa]);
-    sector
-}
-
 /// The bytes of a fixed VHD of 20 MiB that begins like this.
 fn vhd(content: &[u8]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
@@ -90,6 +59,7 @@ fn vhd(content: &[u8]) -> Vec<u8> {
 
 /// Uploads a disk over HTTP, as a client does, and makes the image `image` of it.
 async fn make_image(client: &Client, generation: &str, disk: &[u8]) {
+    client.make_group("rg").await;
     let body = with(
         upload(SMALLEST),
         "/properties/hyperVGeneration",
@@ -257,7 +227,6 @@ async fn a_disk_of_generation_one_boots_and_stops() {
     let dir = tempfile::tempdir().unwrap();
     let azure = started(dir.path()).await;
     let client = Client::new(&azure);
-    client.make_group("rg").await;
     let disk = vhd(&boot_sector());
     make_image(&client, "V1", &disk).await;
     make_machine(&client).await;
@@ -345,7 +314,6 @@ async fn machines_end_with_the_local_azure_however_that_ends() {
     let dir = tempfile::tempdir().unwrap();
     let azure = started(dir.path()).await;
     let client = Client::new(&azure);
-    client.make_group("rg").await;
     make_image(&client, "V1", &vhd(&boot_sector())).await;
     make_machine(&client).await;
     wait_for_lines(&client, 1).await;
@@ -362,7 +330,6 @@ async fn a_machine_that_cannot_start_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let azure = started(dir.path()).await;
     let client = Client::new(&azure);
-    client.make_group("rg").await;
     make_image(&client, "V1", &vhd(&boot_sector())).await;
     client.make_network("rg", "web").await;
     let body = client.vm("rg", "web", "image");
@@ -379,4 +346,29 @@ async fn a_machine_that_cannot_start_says_why() {
     assert_eq!(shown["properties"]["provisioningState"], "Failed");
     azure.stop().await;
     wait_until_gone(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_of_generation_two_boots() {
+    // Where the firmware is, by distribution.
+    let firmware = [
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_CODE.fd",
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/qemu/edk2-x86_64-code.fd",
+    ];
+    if !has("qemu-system-x86_64", &[]) || !has("ovmf", &firmware) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let azure = started(dir.path()).await;
+    let client = Client::new(&azure);
+    make_image(&client, "V2", &vhd(&efi_system())).await;
+    make_machine(&client).await;
+    wait_for_lines(&client, 1).await;
+    act(&client, "deallocate").await;
+    assert_eq!(power(&client).await, "deallocated");
+    wait_until_gone(dir.path()).await;
+    azure.stop().await;
 }

@@ -108,10 +108,8 @@ impl Spec {
         add("smp", self.cores.min(options.cores).to_string());
         add("m", self.memory.min(options.memory).to_string());
         add("uuid", self.vm_id.clone());
-        add(
-            "smbios",
-            "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine".to_owned(),
-        );
+        // Not Hyper-V's maker and product too: Linux leaves IDE disks alone where it reads them, as
+        // Hyper-V offers each disk a second time in its own way.
         add("smbios", format!("type=3,asset={ASSET_TAG}"));
         add("rtc", "base=utc".to_owned());
         add("vga", "std".to_owned());
