@@ -38,6 +38,7 @@ mod state;
 mod tls;
 mod vhd;
 
+pub use arm::pace::Timing;
 pub use blob::SasShape;
 pub use builder::EmulatorBuilder;
 pub use clock::Clock;
