@@ -30,6 +30,7 @@ pub struct EmulatorBuilder {
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
+    versions_from_disks: bool,
 }
 
 impl EmulatorBuilder {
@@ -43,6 +44,7 @@ impl EmulatorBuilder {
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
+            versions_from_disks: true,
         }
     }
 
@@ -115,6 +117,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Whether the disks of an image version can be made of managed disks, and not of snapshots
+    /// only. Default true: clients offer it, and what Azure says to it is in no recording.
+    #[must_use]
+    pub fn versions_from_disks(mut self, allowed: bool) -> Self {
+        self.versions_from_disks = allowed;
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -140,6 +150,7 @@ impl EmulatorBuilder {
             blob_url: blob_url.clone(),
             timing: self.timing,
             durable: self.durable,
+            versions_from_disks: self.versions_from_disks,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let opened_faults = faults.clone();

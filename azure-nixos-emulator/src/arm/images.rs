@@ -128,6 +128,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     });
     let copying = Copying {
         files,
+        frozen: false,
         in_place: false,
         result: None,
     };
@@ -142,7 +143,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
 }
 
 /// The file of a data disk. No image is named like it, as names end in `.vhd` in files.
-fn lun_file(file: &Path, lun: u64) -> PathBuf {
+pub(crate) fn lun_file(file: &Path, lun: u64) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".lun{lun}"));
     PathBuf::from(name)
@@ -354,6 +355,7 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
     let Ok(image) = context.existing(group, Kind::Image, name).cloned() else {
         return nothing_there();
     };
+    refuse_while_copied(context, &image)?;
     context.preempt(&image.id);
     set_state(context.state.resource_mut(&image.id), "Deleting");
     let location = image.body["location"]
@@ -362,6 +364,24 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
         .to_owned();
     let operation = context.begin(Dialect::Compute, &location, &image.id, Work::ImageDeleted);
     Ok(context.accepted(202, operation, None))
+}
+
+/// Refuses to delete an image, or an image version, that another is being made of.
+pub(crate) fn refuse_while_copied(context: &Context<'_>, image: &Resource) -> Result<()> {
+    let Inner::Image(inner) = &image.inner else {
+        return Ok(());
+    };
+    if !inner.files.iter().any(|file| context.is_being_copied(file)) {
+        return Ok(());
+    }
+    Err(ArmError::compute(
+        409,
+        "OperationNotAllowed",
+        format!(
+            "The image {} is being copied. Wait until that has ended and try again.",
+            image.id
+        ),
+    ))
 }
 
 pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {

@@ -12,6 +12,7 @@ mod copy;
 mod disks;
 pub(crate) mod error;
 mod footer;
+mod gallery;
 mod groups;
 mod id;
 mod images;
@@ -66,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) blob_url: String,
     pub(crate) timing: Timing,
     pub(crate) durable: bool,
+    /// Whether the disks of an image version can be made of managed disks, and not of snapshots only.
+    pub(crate) versions_from_disks: bool,
 }
 
 impl Settings {
@@ -78,9 +81,20 @@ impl Settings {
         self.file("images", group, name)
     }
 
+    /// The file with the content of the OS disk of an image version. The name has those of the
+    /// gallery and the image definition before it.
+    pub(crate) fn version_file(&self, group: &str, name: &str) -> PathBuf {
+        self.file("galleries", group, name)
+    }
+
     fn file(&self, kind: &str, group: &str, name: &str) -> PathBuf {
         let directory = own_case(&self.state_dir.join(kind), group);
-        own_case(&directory, &format!("{name}.vhd"))
+        let (inside, leaf) = name.rsplit_once('/').unwrap_or(("", name));
+        let directory = inside
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .fold(directory, |directory, part| own_case(&directory, part));
+        own_case(&directory, &format!("{leaf}.vhd"))
     }
 }
 

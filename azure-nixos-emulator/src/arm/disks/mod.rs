@@ -134,6 +134,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
             let to = context.arm.settings().disk_file(&put.id.group, name);
             let copying = Copying {
                 files: vec![(from, to.clone())],
+                frozen: false,
                 in_place: true,
                 result: None,
             };
@@ -573,6 +574,17 @@ fn file_of(context: &Context<'_>, id: &str) -> Result<(std::path::PathBuf, DiskI
         )),
         _ => Err(gone(id)),
     }
+}
+
+/// The file with the content of a disk, which has to have one.
+pub(crate) fn content(context: &Context<'_>, disk: &Resource) -> Result<std::path::PathBuf> {
+    let (file, inner) = file_of(context, &disk.id)?;
+    if inner.length == 0 {
+        return Err(ArmError::not_implemented(
+            "copies of the OS disk of a virtual machine, as its content is not kept",
+        ));
+    }
+    Ok(file)
 }
 
 /// A resource that went while something was done to it.
