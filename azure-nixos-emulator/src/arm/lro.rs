@@ -273,7 +273,11 @@ impl Context<'_> {
 
     /// The URL of an operation, for `Azure-AsyncOperation` or for `Location`.
     fn url(&self, operation: &Operation, is_location: bool) -> String {
-        let base = &self.arm.settings().arm_url;
+        let base = self
+            .call
+            .base
+            .as_ref()
+            .unwrap_or(&self.arm.settings().arm_url);
         let subscription = self.state.identity.subscription_id;
         let location = &operation.location;
         let id = operation.id;
@@ -500,11 +504,12 @@ impl Context<'_> {
         }
     }
 
-    /// An access is kept as a path: the port of the blobs can change between two starts.
+    /// An access is kept without what can change between two starts: the port of the blobs, and
+    /// whether they have Azure's names.
     fn shown(&self, output: &Value) -> Value {
         let mut output = output.clone();
-        if let Some(path) = output.get("accessSAS").and_then(Value::as_str) {
-            output["accessSAS"] = json!(format!("{}{path}", self.arm.settings().blob_url));
+        if let Some(located) = output.get("accessSAS").and_then(Value::as_str) {
+            output["accessSAS"] = json!(self.arm.settings().blob_urls.access(located));
         }
         output
     }

@@ -37,7 +37,7 @@ use std::time::SystemTime;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State as Extract;
-use axum::http::{Request, Response, header};
+use axum::http::{HeaderMap, Request, Response, header};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +45,7 @@ use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
 use self::pace::Timing;
+use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::emulator::RecordedRequest;
@@ -64,8 +65,8 @@ const REMEMBERED: usize = 10_000;
 pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) arm_url: String,
-    pub(crate) blob_url: String,
     pub(crate) timing: Timing,
+    pub(crate) blob_urls: BlobUrls,
     pub(crate) durable: bool,
     /// Whether the disks of an image version can be made of managed disks, and not of snapshots only.
     pub(crate) versions_from_disks: bool,
@@ -303,7 +304,8 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .map(ToOwned::to_owned);
-    let call = Call::new(parts.method, &parts.uri, authorization, body);
+    let mut call = Call::new(parts.method, &parts.uri, authorization, body);
+    call.base = own_name(&parts.headers);
     let response = if let Some((status, code, headers)) = faulted {
         let error = ArmError::compute(status, &code, format!("An injected fault: {code}."));
         arm.remember(&call, status);
@@ -317,9 +319,12 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             }
         }
         response
-    } else if let Some(response) =
-        login::answer(&arm.identity, &arm.settings.arm_url, &call, arm.clock.now())
-    {
+    } else if let Some(response) = login::answer(
+        &arm.identity,
+        call.base.as_deref().unwrap_or(&arm.settings.arm_url),
+        &call,
+        arm.clock.now(),
+    ) {
         response
     } else {
         let worker = Arc::clone(&arm);
@@ -339,6 +344,14 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
     } else {
         response
     }
+}
+
+/// The base URL of a request that came by one of Azure's own names, through the proxy: what it is
+/// answered with leads there again.
+fn own_name(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let host = azure_names::without_port(host).to_ascii_lowercase();
+    azure_names::is_resource_manager(&host).then(|| format!("https://{host}"))
 }
 
 /// The answer to an error that no handler saw.

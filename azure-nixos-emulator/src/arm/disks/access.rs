@@ -11,6 +11,7 @@ use super::super::id::Kind;
 use super::super::lro::{Dialect, Work};
 use super::shape::GRANT;
 use super::{disk_name, file_of, gone, set_disk_state, state_of, wrong_state};
+use crate::azure_names::{AccessHost, locate};
 use crate::blob::Access;
 use crate::state::{Inner, Resource};
 
@@ -116,12 +117,22 @@ pub(crate) fn granted(
         .blobs()
         .grant(inner.blob, access, ends)
         .map_err(|error| ArmError::internal("grant access to a disk", error))?;
+    let mut host = AccessHost::Upload;
     if let Some(disk) = context.state.resource_mut(id) {
+        if !write {
+            host = if disk.body["sku"]["name"] == "Standard_LRS" {
+                AccessHost::ReadHdd
+            } else {
+                AccessHost::Read
+            };
+        }
         set_access(disk, Some(ends));
         let state = if write { "ActiveUpload" } else { "ActiveSAS" };
         disk.body["properties"]["diskState"] = json!(state);
     }
-    Ok(Some(json!({ "accessSAS": path })))
+    Ok(Some(
+        json!({ "accessSAS": locate(host, inner.blob, &path) }),
+    ))
 }
 
 /// `POST …/endGetAccess`

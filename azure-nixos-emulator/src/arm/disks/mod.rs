@@ -356,7 +356,8 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
             if is_upload {
                 Ok(())
             } else {
-                footer::write(&file, inner.length - FOOTER, inner.blob)
+                footer::write(&file, inner.length - FOOTER, inner.blob)?;
+                context.arm.blobs().rescan(inner.blob)
             }
         });
     if let Err(error) = made {
@@ -380,6 +381,12 @@ pub(crate) fn copied(
     if let Some(problem) = problem {
         set_state(context.state.resource_mut(id), "Failed");
         return Err(ArmError::internal("copy a disk", problem));
+    }
+    // The copy went past the blob, which has no page yet as far as it knows.
+    let (_, inner) = file_of(context, id)?;
+    if let Err(error) = context.arm.blobs().rescan(inner.blob) {
+        set_state(context.state.resource_mut(id), "Failed");
+        return Err(ArmError::internal("list the pages of a disk", error));
     }
     complete(context, id, "Unattached")
 }
