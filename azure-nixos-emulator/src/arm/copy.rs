@@ -22,13 +22,11 @@ impl Arm {
     /// Starts the copy that an operation waits for.
     pub(crate) fn start_copy(self: &Arc<Self>, operation: Uuid, copying: &Copying) {
         let arm = Arc::clone(self);
-        let (files, in_place, frozen) = (copying.files.clone(), copying.in_place, copying.frozen);
+        let (files, frozen) = (copying.files.clone(), copying.frozen);
         let durable = self.settings().durable;
         self.copies().spawn_blocking(move || {
             let result = files.iter().try_for_each(|(from, to)| {
-                let copied = if in_place {
-                    copy_into(from, to, durable)
-                } else if frozen {
+                let copied = if frozen {
                     link_or_copy(from, to, durable)
                 } else {
                     copy_sparse(from, to, durable)
@@ -125,7 +123,7 @@ pub(crate) fn copy_sparse(from: &Path, to: &Path, durable: bool) -> io::Result<(
     fs::rename(&temporary, to)
 }
 
-/// The same into a file that is all holes, or has part of the same content already.
+/// The same into a new file.
 fn copy_into(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
     let source = File::open(from)?;
     let length = source.metadata()?.len();

@@ -46,9 +46,14 @@ pub(crate) enum Work {
     /// The disk's content is being copied from another's file.
     DiskCopied(Copying),
     DiskUpdated,
+    /// It becomes this large, in GiB; a file with other names is being copied for it.
+    DiskResized(Copying, u64),
     DiskGranted {
         write: bool,
         seconds: u64,
+        /// Whether the guest state that comes with the disk is meant as well.
+        #[serde(default)]
+        guest_state: bool,
     },
     DiskRevoked,
     DiskDeleted,
@@ -88,6 +93,7 @@ impl Work {
     pub(crate) fn copying(&self) -> Option<&Copying> {
         match self {
             Self::DiskCopied(copying)
+            | Self::DiskResized(copying, _)
             | Self::ImageCopied(copying)
             | Self::VersionCopied(copying, _) => Some(copying),
             _ => None,
@@ -98,6 +104,7 @@ impl Work {
     pub(crate) fn copying_mut(&mut self) -> Option<&mut Copying> {
         match self {
             Self::DiskCopied(copying)
+            | Self::DiskResized(copying, _)
             | Self::ImageCopied(copying)
             | Self::VersionCopied(copying, _) => Some(copying),
             _ => None,
@@ -112,8 +119,6 @@ pub(crate) struct Copying {
     /// Whether the sources are never written again, so that the targets can be links to them.
     #[serde(default)]
     pub(crate) frozen: bool,
-    /// Whether the target is there already, as a page blob without pages.
-    pub(crate) in_place: bool,
     pub(crate) result: Option<std::result::Result<(), String>>,
 }
 
@@ -508,8 +513,10 @@ impl Context<'_> {
     /// whether they have Azure's names.
     fn shown(&self, output: &Value) -> Value {
         let mut output = output.clone();
-        if let Some(located) = output.get("accessSAS").and_then(Value::as_str) {
-            output["accessSAS"] = json!(self.arm.settings().blob_urls.access(located));
+        for access in ["accessSAS", "securityDataAccessSAS"] {
+            if let Some(located) = output.get(access).and_then(Value::as_str) {
+                output[access] = json!(self.arm.settings().blob_urls.access(located));
+            }
         }
         output
     }
@@ -580,9 +587,15 @@ impl Context<'_> {
                 Some(disks::copied(self, id, result.as_ref().err()))
             }
             Work::DiskUpdated => Some(disks::updated(self, id)),
-            Work::DiskGranted { write, seconds } => {
-                Some(disks::granted(self, id, *write, *seconds))
+            Work::DiskResized(copying, size) => {
+                let result = copying.result.as_ref()?;
+                Some(disks::resized(self, id, *size, result.as_ref().err()))
             }
+            Work::DiskGranted {
+                write,
+                seconds,
+                guest_state,
+            } => Some(disks::granted(self, id, *write, *seconds, *guest_state)),
             Work::DiskRevoked => Some(disks::revoked(self, id)),
             Work::DiskDeleted => Some(disks::deleted(self, id)),
             Work::ImageCopied(copying) => {

@@ -44,6 +44,7 @@ use tokio_util::task::TaskTracker;
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
+use self::id::{Kind, ResourceId};
 use self::pace::Timing;
 use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
@@ -86,6 +87,15 @@ impl Settings {
     /// gallery and the image definition before it.
     pub(crate) fn version_file(&self, group: &str, name: &str) -> PathBuf {
         self.file("galleries", group, name)
+    }
+
+    /// The file with the content of a disk or of a snapshot.
+    pub(crate) fn content_file(&self, id: &ResourceId) -> PathBuf {
+        let kind = match id.kind {
+            Kind::Snapshot => "snapshots",
+            _ => "disks",
+        };
+        self.file(kind, &id.group, &id.name)
     }
 
     fn file(&self, kind: &str, group: &str, name: &str) -> PathBuf {

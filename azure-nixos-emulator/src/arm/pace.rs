@@ -54,7 +54,7 @@ const fn pace(
 fn recorded(work: &Work, resource: &str) -> Pace {
     let kind = ResourceId::parse(resource).map(|id| id.kind);
     match work {
-        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated => {
+        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated | Work::DiskResized(..) => {
             pace(100, Some(2), None, None)
         }
         Work::DiskGranted { .. } | Work::DiskRevoked => pace(400, None, None, None),

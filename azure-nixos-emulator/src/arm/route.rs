@@ -145,11 +145,15 @@ fn resource(
         (Kind::Vm, "GET", []) => vms::get(context, group, name),
         (Kind::GalleryVersion, "GET", []) => gallery::versions::get(context, group, name),
         (_, "GET", []) => context.get(group, kind, name),
-        (Kind::Disk, "PUT", []) => disks::put(context, group, name),
-        (Kind::Disk, "PATCH", []) => disks::patch(context, group, name),
-        (Kind::Disk, "DELETE", []) => disks::delete(context, group, name),
-        (Kind::Disk, "POST", ["begingetaccess"]) => disks::grant(context, group, name),
-        (Kind::Disk, "POST", ["endgetaccess"]) => disks::revoke(context, group, name),
+        (Kind::Disk | Kind::Snapshot, "PUT", []) => disks::put(context, kind, group, name),
+        (Kind::Disk | Kind::Snapshot, "PATCH", []) => disks::patch(context, kind, group, name),
+        (Kind::Disk | Kind::Snapshot, "DELETE", []) => disks::delete(context, kind, group, name),
+        (Kind::Disk | Kind::Snapshot, "POST", ["begingetaccess"]) => {
+            disks::grant(context, kind, group, name)
+        }
+        (Kind::Disk | Kind::Snapshot, "POST", ["endgetaccess"]) => {
+            disks::revoke(context, kind, group, name)
+        }
         (Kind::Image, "PUT", []) => images::put(context, group, name),
         (Kind::Image, "PATCH", []) => images::patch(context, group, name),
         (Kind::Image, "DELETE", []) => images::delete(context, group, name),

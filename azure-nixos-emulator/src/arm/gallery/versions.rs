@@ -74,7 +74,6 @@ pub(super) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let copying = Copying {
         files,
         frozen: content.frozen,
-        in_place: false,
         result: None,
     };
     let operation = context.begin(

@@ -217,11 +217,7 @@ pub(super) fn disk_to_attach(
             "{target}.managedDisk.id"
         )));
     };
-    let Some(found) = context
-        .state
-        .resource(id)
-        .filter(|found| matches!(found.inner, Inner::Disk(_)))
-    else {
+    let Some(found) = disks::find(context, Kind::Disk, id) else {
         return Err(
             ArmError::compute(404, "NotFound", format!("Disk {id} is not found."))
                 .with_target(target),
