@@ -1,5 +1,6 @@
 //! The settings of a local Azure, and its start.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub struct EmulatorBuilder {
     lock_patience: Duration,
     unregistered: Vec<String>,
     versions_from_disks: bool,
+    page_size: Option<NonZeroUsize>,
 }
 
 impl EmulatorBuilder {
@@ -55,6 +57,7 @@ impl EmulatorBuilder {
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
             versions_from_disks: true,
+            page_size: None,
         }
     }
 
@@ -177,6 +180,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// How many items an answer to a list of Resource Manager has at most; the rest is behind its
+    /// `nextLink`. Default: all of them, in one answer.
+    #[must_use]
+    pub fn page_size(mut self, items: NonZeroUsize) -> Self {
+        self.page_size = Some(items);
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -222,6 +233,7 @@ impl EmulatorBuilder {
             blob_urls,
             durable: self.durable,
             versions_from_disks: self.versions_from_disks,
+            page_size: self.page_size,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());

@@ -822,3 +822,48 @@ async fn replication_takes_seven_minutes_by_the_clock() {
     assert!(!file.exists());
     emulator.stop().await;
 }
+
+#[tokio::test]
+async fn every_list_comes_in_pages_when_it_is_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let emulator = builder(dir.path())
+        .page_size(std::num::NonZeroUsize::new(2).unwrap())
+        .start()
+        .await
+        .unwrap();
+    let client = Client::new(&emulator);
+    for name in ["rg", "rg2", "rg3"] {
+        client.make_group(name).await;
+    }
+    for name in ["a", "b", "c", "d", "e"] {
+        let made = client
+            .put(&gallery(name), GALLERIES, json!({ "location": "westus2" }))
+            .await;
+        client.succeed(made).await;
+    }
+    let galleries = "/resourceGroups/rg/providers/Microsoft.Compute/galleries";
+    for (path, version, count) in [
+        (galleries, GALLERIES, 5),
+        ("/providers/Microsoft.Compute/galleries", GALLERIES, 5),
+        ("/resourceGroups/rg/resources", RESOURCES, 5),
+        ("/resourcegroups", RESOURCES, 3),
+        ("/locations", common::SUBSCRIPTIONS, 42),
+    ] {
+        let mut names = Vec::new();
+        let mut page = client.get(path, version).await;
+        loop {
+            assert_eq!(page.status, 200, "{}", page.body);
+            let items = page.body["value"].as_array().unwrap();
+            assert!(items.len() <= 2);
+            names.extend(items.iter().map(|item| item["name"].clone()));
+            let Some(next) = page.body["nextLink"].as_str() else {
+                break;
+            };
+            assert!(next.starts_with(emulator.arm_url()), "{next}");
+            page = client.send(Method::GET, next, None).await;
+        }
+        let unique: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!((names.len(), unique.len()), (count, count), "{path}");
+    }
+    emulator.stop().await;
+}

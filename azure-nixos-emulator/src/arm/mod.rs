@@ -20,6 +20,7 @@ pub(crate) mod lro;
 mod names;
 mod network;
 pub(crate) mod pace;
+mod pages;
 mod providers;
 mod resources;
 mod route;
@@ -30,6 +31,7 @@ mod versions;
 mod vms;
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -71,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) durable: bool,
     /// Whether the disks of an image version can be made of managed disks, and not of snapshots only.
     pub(crate) versions_from_disks: bool,
+    /// How many items an answer to a list has at most.
+    pub(crate) page_size: Option<NonZeroUsize>,
 }
 
 impl Settings {
@@ -250,7 +254,10 @@ impl Arm {
             api_version: "",
         };
         let settled = context.settle();
-        let answer = route::answer(&mut context).unwrap_or_else(Answer::from);
+        let base = call.base.as_deref().unwrap_or(&self.settings.arm_url);
+        let answer = route::answer(&mut context)
+            .and_then(|answer| pages::cut(call, base, self.settings.page_size, answer))
+            .unwrap_or_else(Answer::from);
         if (settled || !call.method.is_safe())
             && let Err(error) = store.save()
         {
