@@ -1,5 +1,6 @@
 //! The settings of a local Azure, and its start.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +28,17 @@ pub struct EmulatorBuilder {
     state_dir: PathBuf,
     arm_port: u16,
     blob_port: u16,
+    timing: Timing,
     blob_https: bool,
     blob_host: Option<String>,
     proxy_port: Option<u16>,
     sas_shape: SasShape,
-    timing: Timing,
     clock: Clock,
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
+    versions_from_disks: bool,
+    page_size: Option<NonZeroUsize>,
 }
 
 impl EmulatorBuilder {
@@ -44,15 +47,17 @@ impl EmulatorBuilder {
             state_dir: PathBuf::from("local-azure"),
             arm_port: 0,
             blob_port: 0,
+            timing: Timing::default(),
             blob_https: false,
             blob_host: None,
             proxy_port: None,
             sas_shape: SasShape::default(),
-            timing: Timing::default(),
             clock: Clock::new(),
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
+            versions_from_disks: true,
+            page_size: None,
         }
     }
 
@@ -167,6 +172,22 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Whether the disks of an image version can be made of managed disks, and not of snapshots
+    /// only. Default true: clients offer it, and what Azure says to it is in no recording.
+    #[must_use]
+    pub fn versions_from_disks(mut self, allowed: bool) -> Self {
+        self.versions_from_disks = allowed;
+        self
+    }
+
+    /// How many items an answer to a list of Resource Manager has at most; the rest is behind its
+    /// `nextLink`. Default: all of them, in one answer.
+    #[must_use]
+    pub fn page_size(mut self, items: NonZeroUsize) -> Self {
+        self.page_size = Some(items);
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -208,9 +229,11 @@ impl EmulatorBuilder {
         let settings = Settings {
             state_dir: state_dir.clone(),
             arm_url: arm_url.clone(),
-            blob_urls,
             timing: self.timing,
+            blob_urls,
             durable: self.durable,
+            versions_from_disks: self.versions_from_disks,
+            page_size: self.page_size,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());

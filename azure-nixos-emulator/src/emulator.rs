@@ -139,6 +139,21 @@ impl Emulator {
         self.arm.settings().image_file(group, name)
     }
 
+    /// The file with the content of the OS disk of an image version in a Compute Gallery, footer
+    /// included.
+    #[must_use]
+    pub fn image_version_file(
+        &self,
+        group: &str,
+        gallery: &str,
+        definition: &str,
+        version: &str,
+    ) -> PathBuf {
+        self.arm
+            .settings()
+            .version_file(group, &format!("{gallery}/{definition}/{version}"))
+    }
+
     /// The requests that Resource Manager answered since the start, oldest first; the last 10,000.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
