@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::arm::{Arm, Settings};
+use crate::arm::{Access, Arm, Settings};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::emulator::Emulator;
@@ -29,6 +29,7 @@ pub struct EmulatorBuilder {
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
+    access: Access,
 }
 
 impl EmulatorBuilder {
@@ -42,6 +43,7 @@ impl EmulatorBuilder {
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
+            access: Access::default(),
         }
     }
 
@@ -108,6 +110,34 @@ impl EmulatorBuilder {
         self
     }
 
+    /// How long Resource Manager does not know a new principal: until then a role assignment for it
+    /// is refused with `PrincipalNotFound`. Default 0.
+    ///
+    /// A request that says the `principalType` is spared, as the documentation has it; see
+    /// [`EmulatorBuilder::role_replication_despite_type`].
+    #[must_use]
+    pub fn role_replication(mut self, delay: Duration) -> Self {
+        self.access.replication = delay;
+        self
+    }
+
+    /// Whether a role assignment is refused for a principal that is not known yet although the
+    /// request says its `principalType`. Default false.
+    #[must_use]
+    pub fn role_replication_despite_type(mut self, despite: bool) -> Self {
+        self.access.replication_despite_type = despite;
+        self
+    }
+
+    /// An action that the caller may not do: `Microsoft.Authorization/roleAssignments/write`, or
+    /// with `*` for any part of it: `Microsoft.Compute/*/delete`. Such requests are answered with
+    /// `403 AuthorizationFailed`. Default: none.
+    #[must_use]
+    pub fn deny(mut self, action: impl Into<String>) -> Self {
+        self.access.denied.push(action.into());
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -133,6 +163,7 @@ impl EmulatorBuilder {
             blob_url: blob_url.clone(),
             operation_delay: self.operation_delay,
             durable: self.durable,
+            access: self.access,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let opened_faults = faults.clone();

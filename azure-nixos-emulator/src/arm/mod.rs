@@ -9,20 +9,26 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod clock_text;
 mod copy;
+pub(crate) mod deployments;
+mod directory;
 mod disks;
 pub(crate) mod error;
 mod footer;
 mod groups;
 mod id;
+mod identities;
 mod images;
 pub(crate) mod lro;
 mod names;
 mod network;
+mod permissions;
 mod providers;
 mod resources;
+mod roles;
 mod route;
 mod shape;
 mod skus;
+mod ssh_keys;
 mod subscriptions;
 mod versions;
 mod vms;
@@ -64,6 +70,18 @@ pub(crate) struct Settings {
     pub(crate) blob_url: String,
     pub(crate) operation_delay: Duration,
     pub(crate) durable: bool,
+    pub(crate) access: Access,
+}
+
+/// Who may do what, and from when on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// How long a new principal is not known.
+    pub(crate) replication: Duration,
+    /// Whether that holds for requests that say the type of the principal.
+    pub(crate) replication_despite_type: bool,
+    /// Actions that the caller may not do.
+    pub(crate) denied: Vec<String>,
 }
 
 impl Settings {

@@ -72,6 +72,9 @@ impl Context<'_> {
             self.existing(group, parent.kind, &parent.name)?;
         }
         let mut body = self.call.json()?;
+        if self.call.is_of_template {
+            shape.fold(&mut body);
+        }
         shape.check(&mut body)?;
         // A body may name what it is about, as one that was read before does.
         for (field, expected) in [("name", leaf(name).to_owned()), ("type", kind.full())] {

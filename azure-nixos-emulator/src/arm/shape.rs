@@ -39,6 +39,37 @@ impl Shape {
         self.check_at(value, "")
     }
 
+    /// Brings the names of fields into the model's case, as Resource Manager does with the resources
+    /// of a template. A name that is there in the right case as well stays as it is.
+    pub(crate) fn fold(&self, value: &mut Value) {
+        match (self, value) {
+            (Self::List(item), Value::Array(values)) => {
+                values.iter_mut().for_each(|value| item.fold(value));
+            }
+            (Self::Map(item), Value::Object(values)) => {
+                values.values_mut().for_each(|value| item.fold(value));
+            }
+            (Self::Object(fields), Value::Object(values)) => {
+                for (field, shape) in *fields {
+                    let name = field.strip_suffix('!').unwrap_or(field);
+                    if !values.contains_key(name)
+                        && let Some(given) = values
+                            .keys()
+                            .find(|given| given.eq_ignore_ascii_case(name))
+                            .cloned()
+                        && let Some(value) = values.remove(&given)
+                    {
+                        values.insert(name.to_owned(), value);
+                    }
+                    if let Some(value) = values.get_mut(name) {
+                        shape.fold(value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn check_at(&self, value: &mut Value, path: &str) -> Result<()> {
         match (self, &mut *value) {
             (Self::Any, _)
@@ -186,6 +217,24 @@ mod tests {
         );
         assert!(refusal(json!({"tags": {}})).contains("'location'"));
         assert!(refusal(json!({"location": "x", "tags": {"a": 1}})).contains("tags.a"));
+    }
+
+    #[test]
+    fn a_template_may_write_fields_in_any_case() {
+        let mut body = json!({
+            "Location": "x",
+            "disks": [{"createoption": "Attach", "diskSizeGb": 1, "unknown": 2}],
+            "tags": {"Location": "kept"},
+        });
+        MODEL.fold(&mut body);
+        assert_eq!(
+            body,
+            json!({
+                "location": "x",
+                "disks": [{"createOption": "Attach", "diskSizeGB": 1, "unknown": 2}],
+                "tags": {"Location": "kept"},
+            })
+        );
     }
 
     #[test]
