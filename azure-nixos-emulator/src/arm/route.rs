@@ -128,6 +128,11 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             require_get(&call.method)?;
             context.list(None, kind, "")
         }
+        // Lists of operations are still asked for at their old place.
+        ["resourcegroups", _, "deployments", below @ ..] => {
+            context.api_version = versions::check("Microsoft.Resources", "deployments", version)?;
+            deployments::answer(context, parts[3], below, &parts[5..])
+        }
         [
             "resourcegroups",
             _,

@@ -77,7 +77,7 @@ impl Shape {
             | (Self::Number, Value::Number(_))
             | (Self::Flag, Value::Bool(_)) => Ok(()),
             (Self::OneOf(allowed), Value::String(text)) => {
-                match allowed.iter().find(|name| name.eq_ignore_ascii_case(text)) {
+                match allowed.iter().find(|name| is_word(name, text)) {
                     Some(name) => {
                         *value = Value::from(*name);
                         Ok(())
@@ -149,6 +149,13 @@ fn object(
         }
     }
     Ok(())
+}
+
+/// Whether a text is this word of an enumeration, in any case. Words that are several, as in
+/// `SystemAssigned, UserAssigned`, come with and without the space.
+fn is_word(word: &str, text: &str) -> bool {
+    let folded = |text: &str| text.replace(' ', "").to_ascii_lowercase();
+    folded(word) == folded(text)
 }
 
 fn join(path: &str, name: &str) -> String {
