@@ -23,6 +23,7 @@ mod names;
 mod network;
 mod permissions;
 mod providers;
+mod resource_filter;
 mod resources;
 mod roles;
 mod route;

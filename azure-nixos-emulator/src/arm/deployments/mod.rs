@@ -102,6 +102,8 @@ struct Step {
     kind: String,
     /// With the names of what it is inside of before it.
     name: String,
+    /// Where that is known before anything is made.
+    location: Option<String>,
     /// What the template calls it, where it does.
     symbol: Option<String>,
     api_version: String,

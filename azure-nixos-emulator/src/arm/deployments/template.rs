@@ -389,6 +389,10 @@ fn collect(
         rest.remove(field);
     }
     let inside = rest.remove("resources");
+    let location = rest
+        .get("location")
+        .and_then(|location| environment.value(location).ok())
+        .and_then(|location| location.as_str().map(ToOwned::to_owned));
     let names: Vec<&str> = name.split('/').collect();
     let path = interleave(&kind, &names).ok_or_else(|| {
         invalid(format!(
@@ -405,6 +409,7 @@ fn collect(
         id: format!("{base}/providers/{path}"),
         kind: kind.clone(),
         name: name.clone(),
+        location,
         symbol: symbol.map(ToOwned::to_owned),
         api_version,
         document: Value::Object(rest),

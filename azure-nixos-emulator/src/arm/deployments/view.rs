@@ -118,10 +118,7 @@ fn plan(of: &Deployment) -> Value {
                 providers.push((namespace.to_owned(), Vec::new()));
                 providers.len() - 1
             });
-        let location = step.document["location"]
-            .as_str()
-            .filter(|text| !text.starts_with('['));
-        let entry = json!({ "resourceType": kind, "locations": [location] });
+        let entry = json!({ "resourceType": kind, "locations": [step.location] });
         if !providers[at]
             .1
             .iter()

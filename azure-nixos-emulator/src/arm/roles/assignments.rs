@@ -258,6 +258,7 @@ impl Filter {
             at_scope: false,
             principal: None,
         };
+        let filter = filter.map(str::trim).filter(|filter| !filter.is_empty());
         for part in filter.into_iter().flat_map(|filter| filter.split(" and ")) {
             let part = part.trim();
             let words: String = part
