@@ -21,6 +21,7 @@ mod images;
 pub(crate) mod lro;
 mod names;
 mod network;
+pub(crate) mod pace;
 mod permissions;
 mod providers;
 mod resource_filter;
@@ -49,6 +50,7 @@ use tokio_util::task::TaskTracker;
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
+use self::pace::Timing;
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::emulator::RecordedRequest;
@@ -69,7 +71,7 @@ pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) arm_url: String,
     pub(crate) blob_url: String,
-    pub(crate) operation_delay: Duration,
+    pub(crate) timing: Timing,
     pub(crate) durable: bool,
     pub(crate) access: Access,
 }

@@ -25,6 +25,7 @@ use super::Context;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, zulu};
 use super::error::ArmError;
+use super::pace::Timing;
 use super::resources::check_tags;
 use super::shape::{Shape, TAGS};
 
@@ -51,6 +52,9 @@ const REQUEST: Shape = Shape::Object(&[
         ]),
     ),
 ]);
+
+/// The longest that `Retry-After` asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A deployment and how far it has come.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -412,10 +416,14 @@ fn put(context: &mut Context<'_>, group: &str, name: &str, id: &str) -> Result {
         .with_header("retry-after", retry_after(context)))
 }
 
-/// Whole seconds until it is worth asking again: half of what a resource takes, a few at most.
+/// Whole seconds until it is worth asking again: half of what a resource takes, a few at most. The
+/// header is in no recording of a deployment, so that it is the same at any timing.
 fn retry_after(context: &Context<'_>) -> String {
-    let delay = context.arm.settings().operation_delay / 2;
-    delay.min(Duration::from_secs(5)).as_secs().to_string()
+    let delay = match context.arm.settings().timing {
+        Timing::Uniform(delay) => delay / 2,
+        Timing::LikeAzure => LONGEST_WAIT,
+    };
+    delay.min(LONGEST_WAIT).as_secs().to_string()
 }
 
 /// `{"status"}`: what the URL of a PUT answers.
