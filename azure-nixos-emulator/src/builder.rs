@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
-use crate::arm::{Arm, Settings};
+use crate::arm::{Access, Arm, Settings};
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
 use crate::clock::Clock;
@@ -39,6 +39,7 @@ pub struct EmulatorBuilder {
     unregistered: Vec<String>,
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
+    access: Access,
 }
 
 impl EmulatorBuilder {
@@ -58,6 +59,7 @@ impl EmulatorBuilder {
             unregistered: Vec::new(),
             versions_from_disks: true,
             page_size: None,
+            access: Access::default(),
         }
     }
 
@@ -188,6 +190,34 @@ impl EmulatorBuilder {
         self
     }
 
+    /// How long Resource Manager does not know a new principal: until then a role assignment for it
+    /// is refused with `PrincipalNotFound`. Default 0.
+    ///
+    /// A request that says the `principalType` is spared, as the documentation has it; see
+    /// [`EmulatorBuilder::role_replication_despite_type`].
+    #[must_use]
+    pub fn role_replication(mut self, delay: Duration) -> Self {
+        self.access.replication = delay;
+        self
+    }
+
+    /// Whether a role assignment is refused for a principal that is not known yet although the
+    /// request says its `principalType`. Default false.
+    #[must_use]
+    pub fn role_replication_despite_type(mut self, despite: bool) -> Self {
+        self.access.replication_despite_type = despite;
+        self
+    }
+
+    /// An action that the caller may not do: `Microsoft.Authorization/roleAssignments/write`, or
+    /// with `*` for any part of it: `Microsoft.Compute/*/delete`. Such requests are answered with
+    /// `403 AuthorizationFailed`. Default: none.
+    #[must_use]
+    pub fn deny(mut self, action: impl Into<String>) -> Self {
+        self.access.denied.push(action.into());
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -234,6 +264,7 @@ impl EmulatorBuilder {
             durable: self.durable,
             versions_from_disks: self.versions_from_disks,
             page_size: self.page_size,
+            access: self.access,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());

@@ -9,23 +9,30 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod clock_text;
 mod copy;
+pub(crate) mod deployments;
+mod directory;
 mod disks;
 pub(crate) mod error;
 mod footer;
 mod gallery;
 mod groups;
 mod id;
+mod identities;
 mod images;
 pub(crate) mod lro;
 mod names;
 mod network;
 pub(crate) mod pace;
 mod pages;
+mod permissions;
 mod providers;
+mod resource_filter;
 mod resources;
+mod roles;
 mod route;
 mod shape;
 mod skus;
+mod ssh_keys;
 mod subscriptions;
 mod versions;
 mod vms;
@@ -34,7 +41,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
@@ -75,6 +82,18 @@ pub(crate) struct Settings {
     pub(crate) versions_from_disks: bool,
     /// How many items an answer to a list has at most.
     pub(crate) page_size: Option<NonZeroUsize>,
+    pub(crate) access: Access,
+}
+
+/// Who may do what, and from when on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// How long a new principal is not known.
+    pub(crate) replication: Duration,
+    /// Whether that holds for requests that say the type of the principal.
+    pub(crate) replication_despite_type: bool,
+    /// Actions that the caller may not do.
+    pub(crate) denied: Vec<String>,
 }
 
 impl Settings {

@@ -69,7 +69,7 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::VersionRefused { .. } => pace(0, Some(60), Some(60), Some(60)),
         Work::VersionDeleted => pace(90_000, Some(60), Some(60), Some(60)),
         Work::VmCreated => pace(40_000, Some(10), Some(50), None),
-        Work::VmUpdated => pace(10_000, Some(10), None, None),
+        Work::VmUpdated | Work::VmDisksChanged => pace(10_000, Some(10), None, None),
         Work::VmPower(_) => pace(30_000, Some(10), Some(36), None),
         Work::VmDeleted => pace(40_000, Some(10), Some(30), None),
         Work::NetworkUpdated if kind == Some(Kind::PublicIp) => {

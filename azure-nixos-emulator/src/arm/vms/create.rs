@@ -14,6 +14,7 @@ use super::super::names;
 use super::super::resources::{identify, set_state};
 use super::super::skus::Size;
 use super::check::{self, Source};
+use super::identity;
 use super::power::set_power;
 use crate::state::{DiskInner, Inner, Power, Resource};
 
@@ -196,6 +197,7 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
     if let Some(machine) = context.state.resource_mut(id) {
         machine.body = body;
     }
+    identity::complete(context, id);
     set_power(context, id, Power::Running);
     Ok(None)
 }
@@ -231,7 +233,7 @@ fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
 ///
 /// It has a size and no content: nothing here boots from it, and copying an image's content for
 /// every machine would fill disks for nothing.
-fn make_disk(
+pub(super) fn make_disk(
     context: &mut Context<'_>,
     vm: &ResourceId,
     body: &Value,
