@@ -92,5 +92,9 @@ fn kind(path: &[&str]) -> String {
         None if path.len() > 2 => path[2].to_owned(),
         None => "subscriptions".to_owned(),
     };
-    parts.to_ascii_lowercase()
+    match parts.to_ascii_lowercase().as_str() {
+        // One provider with the versions of disks.
+        "microsoft.compute/snapshots" => "microsoft.compute/disks".to_owned(),
+        other => other.to_owned(),
+    }
 }
