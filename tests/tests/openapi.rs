@@ -1,11 +1,7 @@
 //! The official documents as the judge of everything that the library asks on its whole road, and of
 //! everything that the local Azure answers to it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "everything in this file is a test"
-)]
+#![allow(clippy::unwrap_used, reason = "everything in this file is a test")]
 
 use azure_nixos::arm::Client;
 use azure_nixos::image::ImageSource;
@@ -13,9 +9,10 @@ use azure_nixos::vm::ImageReference;
 use azure_nixos::{Generation, ImageBuilder, VmBuilder};
 use azure_nixos_emulator::fault::{FaultRule, Plane};
 use azure_nixos_tests::disks::{self, Table};
+use azure_nixos_tests::golden::{Interaction, recordings};
 use azure_nixos_tests::openapi::{self, Deviation, Exchange, Judge, Rule, Side};
 use azure_nixos_tests::{Local, within};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What stays.
 const DEVIATIONS: &[Deviation] = &[];
@@ -154,56 +151,15 @@ fn azure_itself_keeps_to_the_documents() {
     let Some(judge) = Judge::find() else {
         return;
     };
-    let place = openapi::shared().unwrap();
-    let mut exchanges = Vec::new();
-    let mut paths: Vec<_> = std::fs::read_dir(place.join("golden"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "json")
+    let exchanges: Vec<Exchange> = recordings()
+        .iter()
+        .filter(|recording| {
+            UNJUDGED
+                .iter()
+                .all(|(unjudged, _)| *unjudged != recording.name)
         })
+        .flat_map(|recording| recording.interactions.iter().map(Interaction::exchange))
         .collect();
-    paths.sort();
-    for path in &paths {
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        if UNJUDGED.iter().any(|(unjudged, _)| *unjudged == name) {
-            continue;
-        }
-        let recording: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let interactions = recording["interactions"].as_array().unwrap();
-        exchanges.extend(interactions.iter().filter_map(exchange));
-    }
     assert!(exchanges.len() > 150, "only {} requests", exchanges.len());
     openapi::assert_exact(&judge.judge_exchanges(&exchanges), openapi::AZURE);
-}
-
-/// An interaction as it was recorded. Bodies that are no JSON are pages of a proxy.
-fn exchange(recorded: &Value) -> Option<Exchange> {
-    let url = recorded["url"].as_str().unwrap();
-    let path = &url[url.find("://").unwrap() + 3..];
-    let path_and_query = path[path.find('/')?..].to_owned();
-    let version = path_and_query
-        .split(['?', '&'])
-        .find_map(|part| part.strip_prefix("api-version="));
-    let json = |value: &Value| (value.is_object() || value.is_array()).then(|| value.clone());
-    Some(Exchange {
-        method: recorded["method"].as_str()?.to_owned(),
-        api_version: version.map(ToOwned::to_owned),
-        body: json(&recorded["request"]),
-        status: u16::try_from(recorded["status"].as_u64()?).ok()?,
-        response_headers: recorded["headers"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| {
-                (
-                    name.to_ascii_lowercase(),
-                    value.as_str().unwrap_or_default().to_owned(),
-                )
-            })
-            .collect(),
-        response_body: json(&recorded["body"]),
-        path_and_query,
-    })
 }

@@ -13,6 +13,7 @@ mod disks;
 pub(crate) mod error;
 mod footer;
 mod groups;
+mod headers;
 mod id;
 mod images;
 mod journal;
@@ -241,6 +242,7 @@ impl Arm {
     fn respond(&self, call: &Call, answer: Answer, is_sent: bool) -> Response<Body> {
         let body = answer.body.clone();
         let length = body.as_ref().map_or(0, |body| body.to_string().len());
+        let answer = headers::add(call, answer);
         let response = answer.into_response("LOCAL", call.bucket());
         let answered = is_sent.then(|| Answered {
             status: response.status().as_u16(),

@@ -8,7 +8,7 @@ pub const AZURE: &[Deviation] = &[
         "Disks_CreateOrUpdate",
         Rule::UnknownField,
         "properties.isArmResource",
-        "the first answer to a PUT says it, in 2019 and 2022 alike; no version documents it",
+        "the first answer to a PUT says it under version 2019-03-01; no document has it",
     ),
     answers(
         "NetworkInterfaces_*",

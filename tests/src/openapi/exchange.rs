@@ -22,6 +22,17 @@ pub struct Exchange {
     pub response_body: Option<Value>,
 }
 
+impl Exchange {
+    /// A header of the answer; its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response_headers
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
 impl From<&RecordedRequest> for Exchange {
     fn from(request: &RecordedRequest) -> Self {
         Self {
