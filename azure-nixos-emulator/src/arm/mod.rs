@@ -16,9 +16,11 @@ pub(crate) mod error;
 mod footer;
 mod gallery;
 mod groups;
+mod headers;
 mod id;
 mod identities;
 mod images;
+mod journal;
 pub(crate) mod lro;
 mod names;
 mod network;
@@ -37,7 +39,6 @@ mod subscriptions;
 mod versions;
 mod vms;
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,13 +48,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, Request, Response, header};
-use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
 use self::id::{Kind, ResourceId};
+use self::journal::{Answered, Journal};
 use self::pace::Timing;
 use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
@@ -66,9 +67,6 @@ use crate::state::{Identity, Registration, State, Store};
 
 /// The largest request body, which is Azure's own limit.
 const LARGEST_BODY: usize = 4 << 20;
-
-/// How many requests are remembered for tests.
-const REMEMBERED: usize = 10_000;
 
 /// What does not change while it runs.
 #[derive(Clone, Debug)]
@@ -156,7 +154,7 @@ pub(crate) struct Arm {
     blobs: PageBlobs,
     clock: Clock,
     faults: Faults,
-    requests: Mutex<VecDeque<RecordedRequest>>,
+    journal: Mutex<Journal>,
     copies: TaskTracker,
     _lock: StateLock,
 }
@@ -186,7 +184,7 @@ impl Arm {
             blobs,
             clock,
             faults,
-            requests: Mutex::default(),
+            journal: Mutex::default(),
             copies: TaskTracker::new(),
             _lock: lock,
         })
@@ -218,8 +216,8 @@ impl Arm {
     }
 
     pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.iter().cloned().collect()
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.all()
     }
 
     /// Namespaces begin unregistered unless the state knows them.
@@ -285,18 +283,26 @@ impl Arm {
         answer
     }
 
-    fn remember(&self, call: &Call, status: u16) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if requests.len() == REMEMBERED {
-            requests.pop_front();
-        }
-        requests.push_back(RecordedRequest {
-            method: call.method.to_string(),
-            path_and_query: call.path_and_query.clone(),
-            api_version: call.query("api-version").map(ToOwned::to_owned),
-            body: serde_json::from_slice::<Value>(&call.body).ok(),
-            status,
+    fn remember(&self, call: &Call, answered: Option<Answered<'_>>) {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.add(call, answered);
+    }
+
+    /// The HTTP of an answer, which is remembered as it is sent; or as nothing at all when the
+    /// connection is closed instead.
+    fn respond(&self, call: &Call, answer: Answer, is_sent: bool) -> Response<Body> {
+        let body = answer.body.clone();
+        let length = body.as_ref().map_or(0, |body| body.to_string().len());
+        let answer = headers::add(call, answer);
+        let response = answer.into_response("LOCAL", call.bucket());
+        let answered = is_sent.then(|| Answered {
+            status: response.status().as_u16(),
+            headers: response.headers(),
+            body,
+            length,
         });
+        self.remember(call, answered);
+        response
     }
 }
 
@@ -344,8 +350,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
     call.base = own_name(&parts.headers);
     let response = if let Some((status, code, headers)) = faulted {
         let error = ArmError::compute(status, &code, format!("An injected fault: {code}."));
-        arm.remember(&call, status);
-        let mut response = plain(error);
+        let mut response = arm.respond(&call, error.into(), true);
         for (name, value) in headers {
             if let (Ok(name), Ok(value)) = (
                 header::HeaderName::try_from(name),
@@ -366,8 +371,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         let worker = Arc::clone(&arm);
         let answered = tokio::task::spawn_blocking(move || {
             let answer = worker.answer(&call);
-            worker.remember(&call, if reset_after { 0 } else { answer.status });
-            answer.into_response("LOCAL", call.bucket())
+            worker.respond(&call, answer, !reset_after)
         })
         .await;
         match answered {
