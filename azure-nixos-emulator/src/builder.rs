@@ -13,7 +13,7 @@ use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
-use crate::fault::Faults;
+use crate::fault::{FaultRule, Faults};
 use crate::lock::StateLock;
 use crate::server::Listening;
 use crate::state::{Store, create_private_dir};
@@ -30,6 +30,7 @@ pub struct EmulatorBuilder {
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
+    faults: Vec<FaultRule>,
 }
 
 impl EmulatorBuilder {
@@ -43,6 +44,7 @@ impl EmulatorBuilder {
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
@@ -115,6 +117,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// A rule by which requests fail from the start on; may be given more than once. Rules that
+    /// come and go are the business of [`Emulator::faults`].
+    #[must_use]
+    pub fn fault(mut self, rule: FaultRule) -> Self {
+        self.faults.push(rule);
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -133,7 +143,8 @@ impl EmulatorBuilder {
         let arm_url = format!("https://localhost:{}", arm_listener.port());
         let blob_url = format!("http://127.0.0.1:{}", blob_listener.port());
 
-        let faults = Faults::default();
+        let faults = Faults::with_clock(self.clock.clone());
+        faults.replace(self.faults);
         let settings = Settings {
             state_dir: state_dir.clone(),
             arm_url: arm_url.clone(),

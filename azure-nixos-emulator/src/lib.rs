@@ -19,18 +19,21 @@
 //!
 //! What lives where: [`Emulator`] is the running thing and [`EmulatorBuilder`] its settings. `arm`
 //! is Resource Manager, one file per resource type; `blob` the data plane; `login` what Entra does;
-//! `server`, `tls`, `lock` and `state` carry them.
+//! `control` what the tests of other programs do to it; `server`, `tls`, `lock` and `state` carry them.
 
 mod arm;
 mod blob;
 mod builder;
 mod clock;
+mod control;
 mod emulator;
 mod error;
 pub mod fault;
 mod lock;
 mod login;
+mod operation;
 mod server;
+mod span;
 mod state;
 mod tls;
 mod vhd;
@@ -41,3 +44,4 @@ pub use clock::Clock;
 pub use emulator::{Emulator, RecordedRequest};
 pub use error::EmulatorError;
 pub use fault::Faults;
+pub use operation::{Operation, UnknownOperation};

@@ -15,6 +15,7 @@ mod footer;
 mod groups;
 mod id;
 mod images;
+mod lost;
 pub(crate) mod lro;
 mod names;
 mod network;
@@ -30,6 +31,7 @@ mod vms;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -46,10 +48,12 @@ use self::error::ArmError;
 use self::pace::Timing;
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
+use crate::control::{self, Controlled};
 use crate::emulator::RecordedRequest;
 use crate::fault::{self, FaultAction, Faults, Plane};
 use crate::lock::StateLock;
 use crate::login;
+use crate::operation::Operation;
 use crate::state::{Identity, Registration, State, Store};
 
 /// The largest request body, which is Azure's own limit.
@@ -109,6 +113,10 @@ pub(crate) struct Arm {
     clock: Clock,
     faults: Faults,
     requests: Mutex<VecDeque<RecordedRequest>>,
+    /// SHA-256 of the tokens that a fault let expire before their time.
+    expired: Mutex<VecDeque<[u8; 32]>>,
+    /// While an update is lost: what handlers start beside the state does not begin.
+    is_losing: AtomicBool,
     copies: TaskTracker,
     _lock: StateLock,
 }
@@ -139,6 +147,8 @@ impl Arm {
             clock,
             faults,
             requests: Mutex::default(),
+            expired: Mutex::default(),
+            is_losing: AtomicBool::new(false),
             copies: TaskTracker::new(),
             _lock: lock,
         })
@@ -206,12 +216,12 @@ impl Arm {
     }
 
     /// Answers a request. Blocks: on the lock, and on the files of the state.
-    fn answer(self: &Arc<Self>, call: &Call) -> Answer {
+    fn answer(self: &Arc<Self>, call: &Call, is_lost: bool) -> Answer {
         let now = self.clock.now();
         if let Err(error) = login::authenticate(
             &self.identity,
             call.authorization.as_deref(),
-            now,
+            self.time_for(call, now),
             &self.settings.arm_url,
         ) {
             return error.into();
@@ -225,7 +235,12 @@ impl Arm {
             api_version: "",
         };
         let settled = context.settle();
-        let answer = route::answer(&mut context).unwrap_or_else(Answer::from);
+        let answer = if is_lost {
+            context.lose(route::answer)
+        } else {
+            route::answer(&mut context)
+        };
+        let answer = answer.unwrap_or_else(Answer::from);
         if (settled || !call.method.is_safe())
             && let Err(error) = store.save()
         {
@@ -241,6 +256,11 @@ impl Arm {
         }
         requests.push_back(RecordedRequest {
             method: call.method.to_string(),
+            operation: Operation::of_request(
+                Plane::Arm,
+                call.method.as_str(),
+                &call.path_and_query,
+            ),
             path_and_query: call.path_and_query.clone(),
             api_version: call.query("api-version").map(ToOwned::to_owned),
             body: serde_json::from_slice::<Value>(&call.body).ok(),
@@ -257,25 +277,28 @@ pub(crate) fn router(arm: Arc<Arm>) -> Router {
 async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let action = arm
-        .faults
-        .before(Plane::Arm, parts.method.as_str(), path_and_query);
-    let mut faulted = None;
-    let mut reset_after = false;
-    match action {
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let is_control = parts.uri.path().starts_with(control::PREFIX);
+    let action = if is_control {
+        FaultAction::None
+    } else {
+        arm.faults.before_with(
+            Plane::Arm,
+            parts.method.as_str(),
+            path_and_query,
+            length.unwrap_or_default(),
+        )
+    };
+    match &action {
         FaultAction::ResetBefore => return fault::reset(),
-        FaultAction::ResetAfter => reset_after = true,
         FaultAction::Stall(time) => {
-            tokio::time::sleep(time).await;
+            tokio::time::sleep(*time).await;
             return fault::reset();
         }
-        FaultAction::Delay(time) => tokio::time::sleep(time).await,
-        FaultAction::Respond {
-            status,
-            code,
-            headers,
-        } => faulted = Some((status, code, headers)),
-        FaultAction::None | FaultAction::ExpireAccess => {}
+        FaultAction::Delay(time) => tokio::time::sleep(*time).await,
+        // The others are carried out on what it changes or on its answer.
+        _ => {}
     }
     let Ok(body) = axum::body::to_bytes(body, LARGEST_BODY).await else {
         return plain(ArmError::gateway(
@@ -284,16 +307,44 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             "The request content size exceeds the maximum size of 4 MB.",
         ));
     };
-    let authorization = parts
-        .headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .map(ToOwned::to_owned);
+    let text_of = |name| {
+        let value = parts.headers.get(name)?;
+        value.to_str().ok().map(ToOwned::to_owned)
+    };
+    let authorization = text_of(header::AUTHORIZATION);
+    let content_type = text_of(header::CONTENT_TYPE);
+    let method = parts.method.clone();
     let call = Call::new(parts.method, &parts.uri, authorization, body);
-    let response = if let Some((status, code, headers)) = faulted {
-        let error = ArmError::compute(status, &code, format!("An injected fault: {code}."));
-        arm.remember(&call, status);
-        let mut response = plain(error);
+    if action == FaultAction::ExpireToken {
+        arm.expire_token(&call);
+    }
+    let response = if is_control {
+        let worker = Arc::clone(&arm);
+        let answered = tokio::task::spawn_blocking(move || {
+            let controlled = Controlled {
+                identity: &worker.identity,
+                clock: &worker.clock,
+                faults: &worker.faults,
+            };
+            control::answer(&controlled, &call, content_type.as_deref(), || {
+                worker.requests()
+            })
+        });
+        answered
+            .await
+            .unwrap_or_else(|error| plain(ArmError::internal("answer", error)))
+    } else if let FaultAction::Respond {
+        status,
+        code,
+        message,
+        headers,
+    } = &action
+    {
+        let message = message
+            .clone()
+            .unwrap_or_else(|| format!("An injected fault: {code}."));
+        arm.remember(&call, *status);
+        let mut response = plain(ArmError::compute(*status, code, message));
         for (name, value) in headers {
             if let (Ok(name), Ok(value)) = (
                 header::HeaderName::try_from(name),
@@ -309,9 +360,11 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         response
     } else {
         let worker = Arc::clone(&arm);
+        let is_lost = action == FaultAction::LoseUpdate;
+        let is_unanswered = action == FaultAction::ResetAfter;
         let answered = tokio::task::spawn_blocking(move || {
-            let answer = worker.answer(&call);
-            worker.remember(&call, if reset_after { 0 } else { answer.status });
+            let answer = worker.answer(&call, is_lost);
+            worker.remember(&call, if is_unanswered { 0 } else { answer.status });
             answer.into_response("LOCAL", call.bucket())
         })
         .await;
@@ -320,11 +373,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             Err(error) => plain(ArmError::internal("answer", error)),
         }
     };
-    if reset_after {
-        fault::reset()
-    } else {
-        response
-    }
+    fault::spoil(&action, &method, response).await
 }
 
 /// The answer to an error that no handler saw.
