@@ -15,6 +15,7 @@ use crate::emulator::Emulator;
 use crate::error::EmulatorError;
 use crate::fault::{FaultRule, Faults};
 use crate::lock::StateLock;
+use crate::running::Running;
 use crate::server::Listening;
 use crate::state::{Store, create_private_dir};
 use crate::tls::Tls;
@@ -137,7 +138,7 @@ impl EmulatorBuilder {
         create_private_dir(&self.state_dir)?;
         let state_dir = std::path::absolute(&self.state_dir)
             .map_err(|source| EmulatorError::io("find", &self.state_dir, source))?;
-        let lock = StateLock::take(&state_dir, self.lock_patience).await?;
+        let mut lock = StateLock::take(&state_dir, self.lock_patience).await?;
         let arm_listener = Listening::bind(self.arm_port, "Resource Manager").await?;
         let blob_listener = Listening::bind(self.blob_port, "page blobs").await?;
         let arm_url = format!("https://localhost:{}", arm_listener.port());
@@ -161,8 +162,20 @@ impl EmulatorBuilder {
                 .map_err(|source| {
                     EmulatorError::io("open the page blobs of", &state_dir, source)
                 })?;
+            let identity = &store.state.identity;
+            lock.announce(&Running {
+                process: std::process::id(),
+                arm_url: settings.arm_url.clone(),
+                blob_url: settings.blob_url.clone(),
+                ca_path: tls.ca_path.clone(),
+                state_dir,
+                subscription_id: identity.subscription_id.to_string(),
+                tenant_id: identity.tenant_id.to_string(),
+                client_id: identity.client_id.to_string(),
+                client_secret: identity.client_secret.clone(),
+            })?;
             let arm = Arm::open(settings, store, blobs.clone(), clock, opened_faults, lock);
-            arm.start_unregistered(&unregistered);
+            arm.start_unregistered(&unregistered)?;
             arm.resume_copies();
             Ok::<_, EmulatorError>((tls, blobs, arm))
         })

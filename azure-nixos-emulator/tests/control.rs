@@ -4,8 +4,8 @@
 
 mod common;
 
-use azure_nixos_emulator::Emulator;
 use azure_nixos_emulator::fault::{FaultRule, Plane};
+use azure_nixos_emulator::{Emulator, Running};
 use common::{Client, DISKS, RESOURCES, SMALLEST, builder, disk, group, upload};
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -220,4 +220,47 @@ async fn only_who_knows_the_secret_is_answered() {
     assert_eq!(control.ask("GET", "nothing", "", "").await.0, 404);
     assert_eq!(control.ask("POST", "requests", "", "").await.0, 405);
     assert!(emulator.requests().is_empty());
+}
+
+#[tokio::test]
+async fn one_that_runs_is_found_by_its_directory() {
+    let dir = tempdir().unwrap();
+    let find = || Running::find(dir.path()).unwrap();
+    assert_eq!(find(), None);
+    assert_eq!(Running::find(&dir.path().join("nowhere")).unwrap(), None);
+    let emulator = builder(dir.path()).start().await.unwrap();
+    let found = find().unwrap();
+    assert_eq!(found.process, std::process::id());
+    assert_eq!(
+        [&found.arm_url, &found.blob_url],
+        [emulator.arm_url(), emulator.blob_url()]
+    );
+    assert_eq!(
+        (found.ca_path.as_path(), found.state_dir.as_path()),
+        (emulator.ca_path(), emulator.state_dir())
+    );
+    assert_eq!(
+        [
+            &found.subscription_id,
+            &found.tenant_id,
+            &found.client_id,
+            &found.client_secret
+        ],
+        [
+            &emulator.subscription_id(),
+            &emulator.tenant_id(),
+            &emulator.client_id(),
+            &emulator.client_secret()
+        ]
+    );
+    assert!(!format!("{found:?}").contains(&found.client_secret));
+    emulator.stop().await;
+    assert_eq!(find(), None);
+    let file = dir.path().join("running.json");
+    assert!(!file.exists());
+    // What a killed one leaves means nothing.
+    std::fs::write(&file, "{}").unwrap();
+    assert_eq!(find(), None);
+    let emulator = builder(dir.path()).start().await.unwrap();
+    assert_eq!(find().unwrap().arm_url, emulator.arm_url());
 }

@@ -50,6 +50,7 @@ use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::control::{self, Controlled};
 use crate::emulator::RecordedRequest;
+use crate::error::EmulatorError;
 use crate::fault::{self, FaultAction, Faults, Plane};
 use crate::lock::StateLock;
 use crate::login;
@@ -185,7 +186,17 @@ impl Arm {
     }
 
     /// Namespaces begin unregistered unless the state knows them.
-    pub(crate) fn start_unregistered(&self, namespaces: &[String]) {
+    pub(crate) fn start_unregistered(&self, namespaces: &[String]) -> Result<(), EmulatorError> {
+        let known = |namespace: &&String| {
+            let mut all = providers::NAMESPACES.iter();
+            all.any(|known| known.eq_ignore_ascii_case(namespace))
+        };
+        if let Some(unknown) = namespaces.iter().find(|namespace| !known(namespace)) {
+            return Err(EmulatorError::new(format!(
+                "there is no resource provider {unknown} that could be unregistered; there are {}",
+                providers::NAMESPACES.join(", ")
+            )));
+        }
         self.change_state(|state| {
             for namespace in namespaces {
                 state
@@ -194,6 +205,7 @@ impl Arm {
                     .or_insert(Registration::NotRegistered);
             }
         });
+        Ok(())
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
