@@ -88,6 +88,13 @@ pub(crate) enum Work {
     SubnetDeleted(String),
     NetworkDeleted,
     GroupDeleted,
+    /// Nothing: the update was lost.
+    Lost {
+        /// What it looks like to its client.
+        seems: Box<Work>,
+        /// What is shown when it has succeeded.
+        output: Option<Value>,
+    },
 }
 
 impl Work {
@@ -654,6 +661,7 @@ impl Context<'_> {
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
+            Work::Lost { output, .. } => Some(Ok(output.clone())),
         }
     }
 }

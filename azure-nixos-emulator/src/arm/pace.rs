@@ -83,6 +83,7 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::NetworkDeleted if kind == Some(Kind::Nic) => pace(1_000, None, None, None),
         Work::NetworkDeleted | Work::SubnetDeleted(_) => pace(10_000, Some(10), Some(10), Some(10)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
+        Work::Lost { seems, .. } => recorded(seems, resource),
     }
 }
 
