@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::arm::pace::Timing;
 use crate::arm::{Arm, Settings};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
@@ -24,7 +25,7 @@ pub struct EmulatorBuilder {
     state_dir: PathBuf,
     arm_port: u16,
     blob_port: u16,
-    operation_delay: Duration,
+    timing: Timing,
     clock: Clock,
     durable: bool,
     lock_patience: Duration,
@@ -37,7 +38,7 @@ impl EmulatorBuilder {
             state_dir: PathBuf::from("local-azure"),
             arm_port: 0,
             blob_port: 0,
-            operation_delay: Duration::ZERO,
+            timing: Timing::default(),
             clock: Clock::new(),
             durable: false,
             lock_patience: Duration::from_secs(30),
@@ -69,8 +70,14 @@ impl EmulatorBuilder {
     /// How long every long-running operation stays in progress, by the [`Clock`]. Default 0: it is
     /// finished when it is first asked for, and `Retry-After` is 0.
     #[must_use]
-    pub fn operation_delay(mut self, delay: Duration) -> Self {
-        self.operation_delay = delay;
+    pub fn operation_delay(self, delay: Duration) -> Self {
+        self.timing(Timing::Uniform(delay))
+    }
+
+    /// How long operations take, each of them by its kind. Default: no time at all.
+    #[must_use]
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
         self
     }
 
@@ -131,7 +138,7 @@ impl EmulatorBuilder {
             state_dir: state_dir.clone(),
             arm_url: arm_url.clone(),
             blob_url: blob_url.clone(),
-            operation_delay: self.operation_delay,
+            timing: self.timing,
             durable: self.durable,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);

@@ -35,6 +35,7 @@ mod state;
 mod tls;
 mod vhd;
 
+pub use arm::pace::Timing;
 pub use builder::EmulatorBuilder;
 pub use clock::Clock;
 pub use emulator::{Emulator, RecordedRequest};

@@ -28,9 +28,6 @@ use crate::state::Power;
 /// How long a finished operation can be asked for.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// `Retry-After` never asks for more than Azure's compute provider does at first.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
 /// Which family of answers an operation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Dialect {
@@ -104,6 +101,9 @@ pub(crate) struct Operation {
     pub(crate) status: Status,
     /// The version of the request: the URLs carry it.
     pub(crate) api_version: String,
+    /// How often it was asked after. What a stopped process had counted is not kept.
+    #[serde(skip)]
+    pub(crate) polls: u32,
 }
 
 impl Operation {
@@ -122,15 +122,6 @@ impl Operation {
                 | Work::GroupDeleted
         )
     }
-
-    /// Whole seconds until it is worth asking again.
-    fn retry_after(&self, now: SystemTime) -> u64 {
-        match self.due.duration_since(now) {
-            Ok(left) => left.min(LONGEST_WAIT).as_secs(),
-            // Overdue: a copy or an access holds it up. A moment's wait first, as copies are short.
-            Err(over) => u64::from(over.duration() > Duration::from_millis(500)),
-        }
-    }
 }
 
 impl Context<'_> {
@@ -143,6 +134,7 @@ impl Context<'_> {
         work: Work,
     ) -> Uuid {
         let id = Uuid::new_v4();
+        let takes = self.arm.settings().timing.takes(&work, resource);
         self.state.operations.insert(
             id,
             Operation {
@@ -152,10 +144,11 @@ impl Context<'_> {
                 resource: resource.to_owned(),
                 work,
                 started: self.now,
-                due: self.now + self.arm.settings().operation_delay,
+                due: self.now + takes,
                 ended: None,
                 status: Status::Running,
                 api_version: self.api_version.to_owned(),
+                polls: 0,
             },
         );
         id
@@ -184,7 +177,7 @@ impl Context<'_> {
         if has_location {
             answer = answer.with_header("location", self.url(operation, true));
         }
-        answer.with_header("retry-after", operation.retry_after(self.now).to_string())
+        self.waiting(operation, answer)
     }
 
     /// Refuses a request while something else is being done to the same resource.
@@ -323,8 +316,7 @@ impl Context<'_> {
     pub(crate) fn provider_operation(&mut self, kind: &str, id: &str) -> Result {
         let operation = Uuid::parse_str(id)
             .ok()
-            .and_then(|id| self.state.operations.get(&id))
-            .cloned()
+            .and_then(|id| self.asked_after(id))
             .ok_or_else(|| {
                 ArmError::compute(
                     404,
@@ -357,11 +349,18 @@ impl Context<'_> {
                 let job = job["jobId"].as_str()?;
                 Uuid::parse_str(job.get(job.len().checked_sub(36)?..)?).ok()
             });
-        match id.and_then(|id| self.state.operations.get(&id)).cloned() {
+        match id.and_then(|id| self.asked_after(id)) {
             Some(operation) => Ok(self.monitor(&operation)),
             // Azure has forgotten the job by then and says it is done.
             None => Ok(Answer::empty(204)),
         }
+    }
+
+    /// The operation that a question is about.
+    fn asked_after(&mut self, id: Uuid) -> Option<Operation> {
+        let operation = self.state.operations.get_mut(&id)?;
+        operation.polls = operation.polls.saturating_add(1);
+        Some(operation.clone())
     }
 
     fn require_verbatim(&self) -> Result<()> {
@@ -454,10 +453,12 @@ impl Context<'_> {
     }
 
     fn waiting(&self, operation: &Operation, answer: Answer) -> Answer {
-        if operation.is_running() {
-            answer.with_header("retry-after", operation.retry_after(self.now).to_string())
-        } else {
-            answer
+        let timing = self.arm.settings().timing;
+        match timing.retry_after(operation, operation.polls, self.now) {
+            Some(seconds) if operation.is_running() => {
+                answer.with_header("retry-after", seconds.to_string())
+            }
+            _ => answer,
         }
     }
 

@@ -18,6 +18,7 @@ mod images;
 pub(crate) mod lro;
 mod names;
 mod network;
+pub(crate) mod pace;
 mod providers;
 mod resources;
 mod route;
@@ -30,7 +31,7 @@ mod vms;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
@@ -42,6 +43,7 @@ use tokio_util::task::TaskTracker;
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
+use self::pace::Timing;
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::emulator::RecordedRequest;
@@ -62,7 +64,7 @@ pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) arm_url: String,
     pub(crate) blob_url: String,
-    pub(crate) operation_delay: Duration,
+    pub(crate) timing: Timing,
     pub(crate) durable: bool,
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn get(context: &Context<'_>, namespace: &str) -> Result {
 pub(crate) fn register(context: &mut Context<'_>, namespace: &str) -> Result {
     let namespace = known(namespace)?;
     if registration(context, namespace) == Registration::NotRegistered {
-        let from = context.now + context.arm.settings().operation_delay;
+        let from = context.now + context.arm.settings().timing.registration();
         context.state.providers.insert(
             namespace.to_ascii_lowercase(),
             Registration::Registering(from),
