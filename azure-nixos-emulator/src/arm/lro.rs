@@ -61,6 +61,8 @@ pub(crate) enum Work {
     /// A subnet of the virtual network.
     SubnetUpdated(String),
     SubnetDeleted(String),
+    /// A rule of the network security group.
+    SecurityRuleDeleted(String),
     NetworkDeleted,
     GroupDeleted,
 }
@@ -119,6 +121,7 @@ impl Operation {
                 | Work::VmDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
+                | Work::SecurityRuleDeleted(_)
                 | Work::GroupDeleted
         )
     }
@@ -536,6 +539,9 @@ impl Context<'_> {
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
+            Work::SecurityRuleDeleted(name) => {
+                Some(network::security_rule::deleted(self, id, name))
+            }
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
         }

@@ -11,6 +11,7 @@ pub(crate) mod clock_text;
 mod copy;
 mod disks;
 pub(crate) mod error;
+mod filter;
 mod footer;
 mod groups;
 mod id;

@@ -72,7 +72,9 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         // An interface is there at once; its operation is over when it is first asked for.
         Work::NetworkUpdated if kind == Some(Kind::Nic) => pace(0, None, None, None),
         Work::NetworkUpdated | Work::SubnetUpdated(_) => pace(5_000, Some(3), Some(10), Some(10)),
-        Work::NetworkDeleted | Work::SubnetDeleted(_) => pace(10_000, Some(10), Some(10), Some(10)),
+        Work::NetworkDeleted | Work::SubnetDeleted(_) | Work::SecurityRuleDeleted(_) => {
+            pace(10_000, Some(10), Some(10), Some(10))
+        }
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
     }
 }

@@ -123,7 +123,9 @@ async fn az_says_why_a_disk_is_refused() {
     let (_, said) = az.refused("disk revoke-access -g images -n web").await;
     assert!(said.contains("InvalidVhd"), "{said}");
     let (_, said) = az
-        .refused("image create -g images -n web --source web --os-type Linux --hyper-v-generation V2")
+        .refused(
+            "image create -g images -n web --source web --os-type Linux --hyper-v-generation V2",
+        )
         .await;
     assert!(said.contains("web"), "{said}");
     assert_eq!(az.ok("image list -g images").await, json!([]));
