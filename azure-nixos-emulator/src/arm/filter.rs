@@ -28,7 +28,7 @@ impl Filter {
         let mut rest = text.unwrap_or_default().trim();
         while !rest.is_empty() {
             let (condition, after) = condition(rest).ok_or_else(|| {
-                ArmError::not_implemented(&format!(
+                ArmError::not_implemented(format!(
                     "the filter \"{}\"; it has \"FIELD eq 'VALUE'\", joined by \"and\"",
                     text.unwrap_or_default()
                 ))

@@ -77,14 +77,6 @@ impl<'a> Az<'a> {
         (ended.status, ended.stderr)
     }
 
-    /// The id of something in a group: `Microsoft.Compute`, `images/web`.
-    pub(crate) fn id(&self, group: &str, namespace: &str, rest: &str) -> String {
-        format!(
-            "/subscriptions/{}/resourceGroups/{group}/providers/{namespace}/{rest}",
-            self.local.emulator.subscription_id()
-        )
-    }
-
     async fn run(&self, line: &str) -> Ended {
         let words = line.split_whitespace().chain(["--output", "json"]);
         self.program.run(words).await

@@ -12,5 +12,8 @@
 
 mod az;
 mod disks;
+mod machines;
 mod made;
+mod network;
 mod program;
+mod sdk;
