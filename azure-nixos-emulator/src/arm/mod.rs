@@ -11,7 +11,6 @@ pub(crate) mod clock_text;
 mod copy;
 mod disks;
 pub(crate) mod error;
-mod filter;
 mod footer;
 mod groups;
 mod id;

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Result};
 use super::error::ArmError;
-use super::filter::Filter;
 use super::id::{Kind, ResourceId, leaf, same};
 use super::shape::Shape;
 use super::{Context, network, subscriptions, vms};
@@ -177,12 +176,10 @@ impl Context<'_> {
         if let Some(group) = group {
             self.group(group)?;
         }
-        let filter = Filter::parse(self.call.query("$filter"))?;
         let found: Vec<Value> = self
             .state
             .resources
             .values()
-            .filter(|resource| filter.takes(resource))
             .filter(|resource| {
                 group.is_none_or(|group| {
                     ResourceId::parse(&resource.id)
