@@ -11,6 +11,7 @@
 )]
 
 mod az;
+mod azcopy;
 mod disks;
 mod machines;
 mod made;
