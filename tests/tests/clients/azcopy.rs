@@ -36,11 +36,6 @@ impl AzCopy {
     }
 }
 
-/// A local Azure whose disks are at `md-….blob.storage.azure.net`.
-async fn start() -> Local {
-    Local::start_with(|builder| builder.blob_host("blob.storage.azure.net").proxy_port(0)).await
-}
-
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -48,7 +43,7 @@ fn text(path: &Path) -> &str {
 /// The road that Microsoft documents for uploads: `az` makes the disk and the access, AzCopy writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn azcopy_uploads_a_disk_and_reads_it_back() {
-    let local = start().await;
+    let local = Local::start_at_azures_names().await;
     let (Some(az), Some(azcopy)) = (Az::log_in(&local).await, AzCopy::new(&local)) else {
         return;
     };

@@ -6,7 +6,6 @@ that is not as it should be, with a traceback.
 
 import os
 import sys
-from urllib.parse import urlsplit
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import ClientSecretCredential
@@ -15,38 +14,36 @@ from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.storage.blob import BlobClient
 
-ARM = os.environ["ARM"]
+# Without it everything is where it is by default: at management.azure.com and login.microsoftonline.com.
+ARM = os.environ.get("ARM")
 SUBSCRIPTION = os.environ["AZURE_SUBSCRIPTION_ID"]
 VHD = sys.argv[1]
 DOWNLOAD = sys.argv[2]
 KEY = sys.argv[3]
+GROUP = sys.argv[4]
 MIB = 1 << 20
 
+login = {}
+endpoint = {}
+if ARM:
+    # The authority is none of Microsoft's, so that nobody needs to be asked whether it is one.
+    login = {"authority": ARM, "disable_instance_discovery": True}
+    endpoint = {"base_url": ARM, "credential_scopes": [ARM + "/.default"]}
 credential = ClientSecretCredential(
     os.environ["AZURE_TENANT_ID"],
     os.environ["AZURE_CLIENT_ID"],
     os.environ["AZURE_CLIENT_SECRET"],
-    authority=ARM,
-    # The authority is none of Microsoft's.
-    disable_instance_discovery=True,
+    **login,
 )
 
 
-def client(kind, **settings):
-    return kind(
-        credential,
-        SUBSCRIPTION,
-        base_url=ARM,
-        credential_scopes=[ARM + "/.default"],
-        polling_interval=0,
-        **settings,
-    )
+def client(kind):
+    return kind(credential, SUBSCRIPTION, polling_interval=0, **endpoint)
 
 
 compute = client(ComputeManagementClient)
 network = client(NetworkManagementClient)
 resources = client(ResourceManagementClient)
-GROUP = "sdk"
 
 
 def refused(status, code, call):
@@ -56,12 +53,6 @@ def refused(status, code, call):
         assert (error.status_code, error.error.code) == (status, code), error
         return
     raise AssertionError(f"{code} was expected")
-
-
-def blob_at(sas, **settings):
-    url = urlsplit(sas)
-    container, name = url.path.strip("/").split("/")
-    return BlobClient(f"{url.scheme}://{url.netloc}", container, name, credential=url.query, **settings)
 
 
 def upload():
@@ -81,7 +72,7 @@ def upload():
     access = {"access": "Write", "duration_in_seconds": 3600}
     sas = compute.disks.begin_grant_access(GROUP, "web", access).result().access_sas
     assert compute.disks.get(GROUP, "web").disk_state == "ActiveUpload"
-    blob = blob_at(sas, max_page_size=4 * MIB)
+    blob = BlobClient.from_blob_url(sas, max_page_size=4 * MIB)
     assert blob.get_blob_properties().size == size
     with open(VHD, "rb") as file:
         for offset in range(0, size, 4 * MIB):
@@ -99,7 +90,7 @@ def download():
     access = {"access": "Read", "duration_in_seconds": 3600}
     sas = compute.disks.begin_grant_access(GROUP, "web", access).result().access_sas
     assert compute.disks.get(GROUP, "web").disk_state == "ActiveSAS"
-    blob = blob_at(sas)
+    blob = BlobClient.from_blob_url(sas)
     with open(DOWNLOAD, "wb") as file:
         blob.download_blob(max_concurrency=2).readinto(file)
     refused(409, "OperationNotAllowed", lambda: compute.disks.begin_delete(GROUP, "web"))
@@ -202,7 +193,7 @@ def boot(image, nic):
     assert "PowerState/running" in [status.code for status in view.statuses]
     compute.virtual_machines.begin_deallocate(GROUP, "web-1").result()
     compute.virtual_machines.begin_start(GROUP, "web-1").result()
-    assert [vm.name for vm in compute.virtual_machines.list_all()] == ["web-1"]
+    assert [vm.name for vm in compute.virtual_machines.list(GROUP)] == ["web-1"]
 
 
 def tear_down():
