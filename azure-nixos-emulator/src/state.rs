@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::arm::deployments::Deployment;
 use crate::arm::lro::Operation;
 use crate::error::EmulatorError;
 
@@ -94,8 +95,6 @@ pub(crate) struct VmInner {
 /// What a virtual machine is inside.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Guest {
-    /// How large its OS disk is to be, in GiB, where it is not as large as its image.
-    pub(crate) disk_size: Option<u64>,
     /// Its disks are a template: it does not start again, and images can be made of it.
     pub(crate) generalized: bool,
     /// As it was given, for the guest's provisioning; no GET shows it.
@@ -119,6 +118,18 @@ pub(crate) enum Power {
     Deallocated,
 }
 
+/// A service principal in the tenant's directory, other than the one that logs in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Principal {
+    pub(crate) name: String,
+    /// The `clientId` of a managed identity.
+    pub(crate) app_id: Uuid,
+    /// Resource Manager hears of it only after a while.
+    pub(crate) created: SystemTime,
+    /// The id of the resource that it belongs to, in lower case.
+    pub(crate) resource: String,
+}
+
 /// Whether the subscription may use a resource provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Registration {
@@ -129,7 +140,7 @@ pub(crate) enum Registration {
 }
 
 /// Everything.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) identity: Identity,
     /// By namespace in lower case; a namespace that is not here is registered.
@@ -142,6 +153,16 @@ pub(crate) struct State {
     /// Whether machines boot, so that public addresses have to be this host's.
     #[serde(skip)]
     pub(crate) boots: bool,
+    /// By object id.
+    #[serde(default)]
+    pub(crate) directory: BTreeMap<Uuid, Principal>,
+    /// Documents that belong to something without being resources of a group: role assignments
+    /// and federated credentials. By id in lower case.
+    #[serde(default)]
+    pub(crate) documents: BTreeMap<String, Value>,
+    /// Template deployments, by id in lower case.
+    #[serde(default)]
+    pub(crate) deployments: BTreeMap<String, Deployment>,
 }
 
 impl State {
@@ -160,6 +181,9 @@ impl State {
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
             boots: false,
+            directory: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            deployments: BTreeMap::new(),
         })
     }
 
@@ -179,9 +203,21 @@ impl State {
             .insert(resource.id.to_ascii_lowercase(), resource);
     }
 
-    /// Takes a resource out, if it is there.
+    /// Takes a resource out, if it is there, and with it what belongs to it.
     pub(crate) fn remove(&mut self, id: &str) -> Option<Resource> {
+        self.forget_below(id);
         self.resources.remove(&id.to_ascii_lowercase())
+    }
+
+    /// Takes out what belongs to a resource or a group: its principals, and the documents and
+    /// deployments below its id.
+    pub(crate) fn forget_below(&mut self, id: &str) {
+        let id = id.to_ascii_lowercase();
+        let below = format!("{id}/");
+        self.directory
+            .retain(|_, principal| principal.resource != id);
+        self.documents.retain(|id, _| !id.starts_with(&below));
+        self.deployments.retain(|id, _| !id.starts_with(&below));
     }
 }
 

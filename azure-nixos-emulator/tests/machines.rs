@@ -1,311 +1,281 @@
-//! What machines have in them without being booted: content, templates, diagnostics.
+//! What changes on a machine that exists: disks, interfaces, sizes.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a helper that fails is a test that fails"
+    reason = "what cannot be set up is a test that fails"
 )]
 
 mod common;
 
-use std::os::unix::fs::MetadataExt as _;
-use std::time::Duration;
-
-use azure_nixos_emulator::{Clock, Emulator};
-use common::*;
-use reqwest::Method;
+use azure_nixos_emulator::Emulator;
+use common::{Answer, COMPUTE, Client, DISKS, NETWORK, builder, disk, resource, vm};
 use serde_json::{Value, json};
 
-/// A group with an image `image` of an uploaded disk, and the interfaces `names`.
-async fn prepared(azure: &Emulator, names: &[&str]) -> Client {
-    let client = Client::new(azure);
+/// A machine `web` with everything below it.
+async fn started(dir: &std::path::Path) -> (Emulator, Client) {
+    let emulator = builder(dir).start().await.unwrap();
+    let client = Client::new(&emulator);
     client.make_group("rg").await;
-    client.make_uploaded(azure, "rg", "disk").await;
-    client.make_image("rg", "image", "disk").await;
-    for name in names {
-        client.make_network("rg", name).await;
-    }
-    client
-}
-
-/// The machine `name` of an image, with what `change` makes of its body: its OS disk's name.
-async fn made(client: &Client, name: &str, image: &str, change: impl Fn(Value) -> Value) -> String {
-    let body = change(client.vm("rg", name, image));
-    let begun = client.put(&vm("rg", name), COMPUTE, body).await;
-    client.succeed(begun).await;
-    let shown = client.get(&vm("rg", name), COMPUTE).await.body;
-    let disk = &shown["properties"]["storageProfile"]["osDisk"]["name"];
-    disk.as_str().unwrap().to_owned()
-}
-
-async fn act(client: &Client, name: &str, action: &str) {
-    let begun = client
-        .post(&format!("{}/{action}", vm("rg", name)), COMPUTE, None)
+    client.make_uploaded(&emulator, "rg", "os").await;
+    client.make_image("rg", "nixos", "os").await;
+    client.make_network("rg", "web").await;
+    let made = client
+        .put(&vm("rg", "web"), COMPUTE, client.vm("rg", "web", "nixos"))
         .await;
-    client.succeed(begun).await;
+    client.succeed(made).await;
+    (emulator, client)
 }
 
-/// Everything that a read access to a disk gives, and its page list.
-async fn read(client: &Client, name: &str) -> (Vec<u8>, String) {
-    let sas = client.grant("rg", name, "Read").await;
-    let get = |url: String| client.http.get(url).send();
-    let content = get(sas.clone()).await.unwrap();
-    assert_eq!(content.status(), 200);
-    let content = content.bytes().await.unwrap().to_vec();
-    let list = get(format!("{sas}&comp=pagelist")).await.unwrap();
-    assert_eq!(list.status(), 200);
-    let list = list.text().await.unwrap();
-    let ended = client.revoke("rg", name).await;
-    assert_eq!(ended.body["status"], "Succeeded", "{}", ended.body);
-    (content, list)
-}
-
-#[tokio::test]
-async fn an_os_disk_has_its_images_content() {
-    let dir = tempfile::tempdir().unwrap();
-    let azure = builder(dir.path()).start().await.unwrap();
-    let client = prepared(&azure, &["web", "large"]).await;
-    let image_file = azure.image_file("rg", "image");
-    let expected = std::fs::read(&image_file).unwrap();
-    let node = |file| std::fs::metadata(file).unwrap().ino();
-
-    let disk = made(&client, "web", "image", |body| body).await;
-    // Nothing was copied, and the image may go.
-    assert_eq!(node(azure.disk_file("rg", &disk)), node(image_file));
-    let gone = client.delete(&image("rg", "image"), COMPUTE).await;
-    client.succeed(gone).await;
-    act(&client, "web", "deallocate").await;
-    let (content, pages) = read(&client, &disk).await;
-    assert!(content == expected, "the content is another");
-    assert!(pages.contains("<PageRange>"), "{pages}");
-
-    // Snapshots of it work as those of any disk.
-    let body = json!({ "location": "westus2", "properties": { "creationData": {
-        "createOption": "Copy",
-        "sourceResourceId": client.id("rg", "Microsoft.Compute/disks", &disk),
-    }}});
-    let begun = client.put(&common::disk("rg", "copy"), DISKS, body).await;
-    client.succeed(begun).await;
-    assert!(
-        read(&client, "copy").await.0 == expected,
-        "the copy differs"
-    );
-    azure.stop().await;
-}
-
-#[tokio::test]
-async fn a_larger_os_disk_is_a_file_of_its_own() {
-    let dir = tempfile::tempdir().unwrap();
-    let azure = builder(dir.path()).start().await.unwrap();
-    let client = prepared(&azure, &["large"]).await;
-    let expected = std::fs::read(azure.image_file("rg", "image")).unwrap();
-    let disk = made(&client, "large", "image", |body| {
-        let body = with(
-            body,
-            "/properties/storageProfile/osDisk/diskSizeGB",
-            json!(1),
-        );
-        with(
-            body,
-            "/properties/storageProfile/dataDisks",
-            json!([{ "lun": 3, "createOption": "Empty", "diskSizeGB": 1, "name": "data" }]),
+async fn empty_disk(client: &Client, name: &str) {
+    let made = client
+        .put(
+            &disk("rg", name),
+            DISKS,
+            json!({ "location": "westus2", "properties": {
+                "creationData": { "createOption": "Empty" }, "diskSizeGB": 1,
+            }}),
         )
-    })
-    .await;
-    let shown = client.get(&common::disk("rg", &disk), DISKS).await.body;
-    assert_eq!(shown["properties"]["diskSizeBytes"], 1 << 30, "{shown}");
-    act(&client, "large", "deallocate").await;
+        .await;
+    client.succeed(made).await;
+}
 
-    // The file is read and not the blob: a GiB of zeros over HTTP shows no more.
-    let file = azure.disk_file("rg", &disk);
-    let size = SMALLEST as usize - 512;
-    let bytes = std::fs::read(&file).unwrap();
-    assert_eq!(bytes.len(), (1 << 30) + 512);
-    assert!(bytes[..size] == expected[..size], "the content is another");
-    let zeros = vec![0; 1 << 20];
-    let mut rest = bytes[size..1 << 30].chunks(1 << 20);
-    assert!(rest.all(|piece| piece == &zeros[..piece.len()]));
-    let footer = &bytes[1 << 30..];
-    assert_eq!(&footer[..8], b"conectix");
-    assert_eq!(footer[48..56], (1_u64 << 30).to_be_bytes());
-    assert!(
-        std::fs::metadata(&file).unwrap().blocks() < 8 << 11,
-        "it is sparse"
-    );
-
-    // A data disk that came with it is an empty VHD.
-    let sas = client.grant("rg", "data", "Read").await;
-    let end = client
-        .http
-        .get(sas)
-        .header("x-ms-range", format!("bytes={}-", (1 << 30) - 512))
-        .send()
+async fn patch(client: &Client, properties: Value) -> Answer {
+    client
+        .call(
+            "PATCH",
+            &vm("rg", "web"),
+            COMPUTE,
+            Some(json!({ "properties": properties })),
+        )
         .await
-        .unwrap();
-    assert_eq!(end.status(), 206);
-    let end = end.bytes().await.unwrap();
-    assert!(end[..512].iter().all(|byte| *byte == 0));
-    assert_eq!(&end[512..520], b"conectix");
-    azure.stop().await;
+}
+
+async fn state_of(client: &Client, name: &str) -> (Value, bool) {
+    let body = client.get(&disk("rg", name), DISKS).await.body;
+    (
+        body["properties"]["diskState"].clone(),
+        body["managedBy"].is_string(),
+    )
 }
 
 #[tokio::test]
-async fn a_template_becomes_an_image_and_never_starts() {
+async fn data_disks_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
-    let azure = builder(dir.path()).start().await.unwrap();
-    let client = prepared(&azure, &["web", "next"]).await;
-    let expected = std::fs::read(azure.image_file("rg", "image")).unwrap();
-    made(&client, "web", "image", |body| body).await;
-    let generalize = format!("{}/generalize", vm("rg", "web"));
-    let from_machine = json!({ "location": "westus2", "properties": {
-        "hyperVGeneration": "V2",
-        "sourceVirtualMachine": { "id": client.id("rg", "Microsoft.Compute/virtualMachines", "web") },
-    }});
+    let (emulator, client) = started(dir.path()).await;
+    for name in ["one", "two"] {
+        empty_disk(&client, name).await;
+    }
+    let attached = json!("Attached");
+    let free = (json!("Unattached"), false);
+    let id = |name: &str| client.id("rg", "Microsoft.Compute/disks", name);
+    let attach = |lun: u64, name: &str| json!({ "lun": lun, "createOption": "Attach", "managedDisk": { "id": id(name) } });
+    let disks = |list: Value| json!({ "storageProfile": { "dataDisks": list } });
+    let luns = async || -> Vec<Value> {
+        let body = client.get(&vm("rg", "web"), COMPUTE).await.body;
+        body["properties"]["storageProfile"]["dataDisks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|disk| json!([disk["lun"], disk["name"], disk["caching"]]))
+            .collect()
+    };
 
-    let refused = client.post(&generalize, COMPUTE, None).await;
+    let begun = patch(
+        &client,
+        disks(json!([attach(0, "one"), { "lun": 3, "name": "made", "createOption": "Empty", "diskSizeGB": 2 }])),
+    )
+    .await;
+    assert_eq!(begun.status, 200, "{}", begun.body);
+    client.succeed(begun).await;
+    assert_eq!(
+        luns().await,
+        [json!([0, "one", "None"]), json!([3, "made", "None"])]
+    );
+    assert_eq!(state_of(&client, "one").await, (attached.clone(), true));
+    assert_eq!(state_of(&client, "made").await, (attached.clone(), true));
+    let refused = client.delete(&disk("rg", "one"), DISKS).await;
     assert_eq!(refused.error(), (409, "OperationNotAllowed"));
-    act(&client, "web", "powerOff").await;
-    let refused = client
-        .put(&image("rg", "second"), COMPUTE, from_machine.clone())
-        .await;
-    assert_eq!(refused.error(), (409, "OperationNotAllowed"));
-    let done = client.post(&generalize, COMPUTE, None).await;
-    assert_eq!((done.status, &done.body), (200, &Value::Null));
-    let view = client
-        .get(&format!("{}/instanceView", vm("rg", "web")), COMPUTE)
+
+    // A PUT of what a GET showed changes nothing; less of it detaches.
+    let mut shown = client.get(&vm("rg", "web"), COMPUTE).await.body;
+    let again = client.put(&vm("rg", "web"), COMPUTE, shown.clone()).await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    client.succeed(again).await;
+    assert_eq!(luns().await.len(), 2);
+    let list = &mut shown["properties"]["storageProfile"]["dataDisks"];
+    list[0]["toBeDetached"] = json!(true);
+    list[1]["caching"] = json!("ReadOnly");
+    let begun = client.put(&vm("rg", "web"), COMPUTE, shown).await;
+    client.succeed(begun).await;
+    assert_eq!(luns().await, [json!([3, "made", "ReadOnly"])]);
+    assert_eq!(state_of(&client, "one").await, free);
+
+    for (list, status, code) in [
+        (json!([attach(3, "one")]), 200, ""),
+        (
+            json!([attach(0, "two"), { "lun": 0, "createOption": "Empty", "diskSizeGB": 1 }]),
+            400,
+            "InvalidParameter",
+        ),
+        (json!([attach(0, "none")]), 404, "NotFound"),
+        (
+            json!(
+                [0, 1, 2, 3, 4]
+                    .map(|lun| json!({ "lun": lun, "createOption": "Empty", "diskSizeGB": 1 }))
+            ),
+            409,
+            "OperationNotAllowed",
+        ),
+    ] {
+        let answer = patch(&client, disks(list)).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        if status == 200 {
+            // Another disk at the same place takes it.
+            client.succeed(answer).await;
+            assert_eq!(luns().await, [json!([3, "one", "None"])]);
+            assert_eq!(state_of(&client, "made").await, free);
+        } else {
+            assert_eq!(answer.error().1, code);
+            assert_eq!(luns().await, [json!([3, "one", "None"])]);
+            assert_eq!(state_of(&client, "two").await, free);
+        }
+    }
+
+    let change = format!("{}/attachDetachDataDisks", vm("rg", "web"));
+    let act = async |body: Value| client.post(&change, COMPUTE, Some(body)).await;
+    let begun = act(json!({
+        "dataDisksToAttach": [{ "diskId": id("two") }],
+        "dataDisksToDetach": [{ "diskId": id("one") }],
+    }))
+    .await;
+    assert_eq!(begun.status, 202, "{}", begun.body);
+    let location = begun.header("location").unwrap().to_owned();
+    client.succeed(begun).await;
+    let profile = client
+        .send(reqwest::Method::GET, &location, None)
         .await
         .body;
-    let codes: Vec<_> = view["statuses"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|status| status["code"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        codes,
-        [
-            "ProvisioningState/succeeded",
-            "PowerState/stopped",
-            "OSState/generalized"
-        ]
-    );
-    let refused = client
-        .post(&format!("{}/start", vm("rg", "web")), COMPUTE, None)
-        .await;
-    assert_eq!(refused.error(), (409, "OperationNotAllowed"));
-
-    // Made of the machine that is only stopped, as its template cannot change any more.
-    let begun = client
-        .put(&image("rg", "second"), COMPUTE, from_machine)
-        .await;
-    assert_eq!(begun.status, 201, "{}", begun.body);
-    client.succeed(begun).await;
-    let shown = client.get(&image("rg", "second"), COMPUTE).await.body;
-    let profile = &shown["properties"]["storageProfile"];
-    assert_eq!(profile["osDisk"]["osState"], "Generalized");
-    assert_eq!(profile["osDisk"]["osType"], "Linux");
-    assert_eq!(profile["osDisk"]["diskSizeGB"], 1);
-    assert!(profile["osDisk"]["managedDisk"]["id"].is_string());
-    let second = std::fs::read(azure.image_file("rg", "second")).unwrap();
-    assert!(second == expected, "the image's content is another");
-    made(&client, "next", "second", |body| body).await;
-    azure.stop().await;
+    assert_eq!(profile["dataDisks"][0]["name"], "two");
+    assert_eq!(luns().await, [json!([0, "two", "None"])]);
+    assert_eq!(state_of(&client, "one").await, free);
+    for (body, status) in [
+        (
+            json!({ "dataDisksToDetach": [{ "diskId": id("one") }] }),
+            400,
+        ),
+        (
+            json!({ "dataDisksToAttach": [{ "diskId": id("two") }] }),
+            409,
+        ),
+        (
+            json!({ "dataDisksToAttach": [{ "diskId": id("one"), "lun": 0 }] }),
+            400,
+        ),
+        (json!({ "dataDisksToAttach": [{}] }), 400),
+    ] {
+        let refused = act(body).await;
+        assert_eq!(refused.status, status, "{}", refused.body);
+    }
+    emulator.stop().await;
 }
 
 #[tokio::test]
-async fn diagnostics_are_given_out_where_they_are_on() {
+async fn interfaces_change_while_the_machine_is_deallocated() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Clock::new();
-    let azure = builder(dir.path())
-        .clock(clock.clone())
-        .start()
-        .await
+    let (emulator, client) = started(dir.path()).await;
+    let nic = |name: &str| client.id("rg", "Microsoft.Network/networkInterfaces", name);
+    let mut second = client.nic("rg", "web");
+    let configuration = second["properties"]["ipConfigurations"][0]["properties"]
+        .as_object_mut()
         .unwrap();
-    let client = prepared(&azure, &["web"]).await;
-    made(&client, "web", "image", |body| body).await;
-    let retrieve = |query: &str| format!("{}/retrieveBootDiagnosticsData{query}", vm("rg", "web"));
-    let view = |body: &Value| body["properties"]["instanceView"]["bootDiagnostics"].clone();
-    let expanded = format!("{}?$expand=instanceView", vm("rg", "web"));
-
-    let refused = client.post(&retrieve(""), COMPUTE, None).await;
+    configuration.remove("publicIPAddress");
+    let path = resource("rg", "Microsoft.Network/networkInterfaces", "second");
+    let made = client.put(&path, NETWORK, second).await;
+    client.succeed(made).await;
+    let both = json!({ "networkProfile": { "networkInterfaces": [
+        { "id": nic("web"), "properties": { "primary": true } },
+        { "id": nic("second"), "properties": { "primary": false } },
+    ]}});
+    let refused = patch(&client, both.clone()).await;
     assert_eq!(refused.error(), (409, "OperationNotAllowed"));
-    assert_eq!(
-        view(&client.get(&expanded, COMPUTE).await.body),
-        Value::Null
-    );
-    let on = json!({ "properties": { "diagnosticsProfile": { "bootDiagnostics": { "enabled": true } } } });
-    let begun = client
-        .call("PATCH", &vm("rg", "web"), COMPUTE, Some(on))
+    let stopped = client
+        .post(&format!("{}/deallocate", vm("rg", "web")), COMPUTE, None)
         .await;
+    client.succeed(stopped).await;
+    let begun = patch(&client, both).await;
+    assert_eq!(begun.status, 200, "{}", begun.body);
     client.succeed(begun).await;
-    assert_eq!(view(&client.get(&expanded, COMPUTE).await.body), json!({}));
-    for query in ["0", "1441", "x"] {
-        let query = format!("?sasUriExpirationTimeInMinutes={query}");
-        let refused = client.post(&retrieve(&query), COMPUTE, None).await;
-        assert_eq!(refused.error(), (400, "InvalidParameter"));
-    }
+    let shown = client.get(&path, NETWORK).await.body;
+    assert!(shown["properties"]["virtualMachine"]["id"].is_string());
+    assert_eq!(shown["properties"]["primary"], false);
+    let refused = client.delete(&path, NETWORK).await;
+    assert_eq!(refused.error(), (400, "NicInUse"));
+    let one = json!({ "networkProfile": { "networkInterfaces": [{ "id": nic("second") }] } });
+    let begun = patch(&client, one).await;
+    client.succeed(begun).await;
+    let web = resource("rg", "Microsoft.Network/networkInterfaces", "web");
+    let shown = client.get(&web, NETWORK).await.body;
+    assert!(shown["properties"].get("virtualMachine").is_none());
+    let none = json!({ "networkProfile": { "networkInterfaces": [] } });
+    assert_eq!(patch(&client, none).await.status, 400);
 
-    let given = client
-        .post(&retrieve("?sasUriExpirationTimeInMinutes=5"), COMPUTE, None)
-        .await;
-    assert_eq!(given.status, 200, "{}", given.body);
-    let log = given.body["serialConsoleLogBlobUri"].as_str().unwrap();
-    let screen = given.body["consoleScreenshotBlobUri"].as_str().unwrap();
-    assert!(
-        log.contains(".serialconsole.log?sv=2018-03-28&sr=b&sig="),
-        "{log}"
-    );
-    assert!(log.ends_with("&sp=r") && screen.contains(".screenshot.bmp?"));
-    let get = async |url: &str| {
-        let answer = client.http.get(url).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
-    for url in [log, screen] {
-        let (status, body) = get(url).await;
-        assert_eq!(status, 404);
-        assert!(body.starts_with('\u{feff}') && body.contains("<Code>BlobNotFound</Code>"));
-    }
-
-    // What the machine would have written.
-    let shown = client.get(&vm("rg", "web"), COMPUTE).await.body;
-    let id = shown["properties"]["vmId"].as_str().unwrap();
-    let directory = dir.path().join("machines").join(id);
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(
-        directory.join("serialconsole.log"),
-        b"Linux version 6\nlogin: ",
-    )
-    .unwrap();
-    assert_eq!(get(log).await, (200, "Linux version 6\nlogin: ".to_owned()));
-    let part = client
-        .http
-        .get(log)
-        .header("x-ms-range", "bytes=6-12")
-        .send()
+    let sizes = client
+        .get(&format!("{}/vmSizes", vm("rg", "web")), COMPUTE)
         .await
-        .unwrap();
-    assert_eq!(part.status(), 206);
-    assert_eq!(part.headers()["content-range"], "bytes 6-12/23");
-    assert_eq!(part.text().await.unwrap(), "version");
-    let beyond = client.http.get(log).header("range", "bytes=23-");
-    assert_eq!(beyond.send().await.unwrap().status(), 416);
+        .body;
+    assert!(sizes["value"].as_array().unwrap().len() > 10);
+    let extensions = format!("{}/extensions", vm("rg", "web"));
+    assert_eq!(
+        client.get(&extensions, COMPUTE).await.body,
+        json!({ "value": [] })
+    );
+    let refused = client
+        .put(&format!("{extensions}/x"), COMPUTE, json!({}))
+        .await;
+    assert_eq!(refused.error(), (501, "NotImplemented"));
+    emulator.stop().await;
+}
 
-    // The signature is for this blob, reading, and a time.
-    for bad in [
-        log.replace("sp=r", "sp=rw"),
-        log.replace("sig=", "sig=A"),
-        log.replace("serialconsole.log", "screenshot.bmp"),
-        log.replace("&se=2", "&se=3"),
-        log.split_once('?').unwrap().0.to_owned(),
-    ] {
-        assert_eq!(get(&bad).await.0, 403, "{bad}");
-    }
-    let put = client.http.request(Method::PUT, log).body("x");
-    assert_eq!(put.send().await.unwrap().status(), 403);
-    clock.advance(Duration::from_secs(301));
-    assert_eq!(get(log).await.0, 403);
-
-    let gone = client.delete(&vm("rg", "web"), COMPUTE).await;
-    client.succeed(gone).await;
-    assert!(!directory.exists(), "the files of the machine stay");
-    azure.stop().await;
+#[tokio::test]
+async fn a_key_pair_is_made_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let emulator = builder(dir.path()).start().await.unwrap();
+    let client = Client::new(&emulator);
+    client.make_group("rg").await;
+    let path = resource("rg", "Microsoft.Compute/sshPublicKeys", "key");
+    let at = json!({ "location": "westus2" });
+    let made = client.put(&path, COMPUTE, at.clone()).await;
+    assert_eq!((made.status, &made.body["properties"]), (201, &json!({})));
+    let generate = format!("{path}/generateKeyPair");
+    let refused = client.post(&generate, COMPUTE, None).await;
+    assert_eq!(refused.error(), (501, "NotImplemented"));
+    let kind = json!({ "encryptionType": "ed25519" });
+    let made = client.post(&generate, COMPUTE, Some(kind.clone())).await;
+    assert_eq!(made.status, 200, "{}", made.body);
+    let private = made.body["privateKey"].as_str().unwrap();
+    assert!(private.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
+    let public = made.body["publicKey"].clone();
+    assert!(public.as_str().unwrap().starts_with("ssh-ed25519 "));
+    assert_eq!(
+        client.get(&path, COMPUTE).await.body["properties"]["publicKey"],
+        public
+    );
+    let again = client.post(&generate, COMPUTE, Some(kind)).await;
+    assert_eq!(again.error(), (409, "OperationNotAllowed"));
+    let bad = json!({ "properties": { "publicKey": "ssh-rsa nonsense" } });
+    let refused = client.call("PATCH", &path, COMPUTE, Some(bad)).await;
+    assert_eq!(refused.error(), (400, "InvalidParameter"));
+    let tagged = json!({ "location": "westus2", "tags": { "a": "b" } });
+    let updated = client.put(&path, COMPUTE, tagged).await;
+    assert_eq!(
+        (updated.status, &updated.body["properties"]["publicKey"]),
+        (200, &public)
+    );
+    let listed = client
+        .get("/providers/Microsoft.Compute/sshPublicKeys", COMPUTE)
+        .await;
+    assert_eq!(listed.body["value"], json!([updated.body]));
+    assert_eq!(client.delete(&path, COMPUTE).await.status, 200);
+    assert_eq!(client.delete(&path, COMPUTE).await.status, 204);
+    emulator.stop().await;
 }

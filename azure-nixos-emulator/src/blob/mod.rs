@@ -58,6 +58,7 @@ use crate::fault::Faults;
 use crate::vhd;
 
 pub(crate) use access::Access;
+pub use access::SasShape;
 pub(crate) use diagnostics::DiagnosticsFile;
 use page_blob::{PageBlob, Place};
 use store::PAGE;
@@ -66,12 +67,21 @@ use store::PAGE;
 /// the largest size. Further requests wait, and their senders with them.
 const BODY_MEMORY: usize = 256 * 1024 * 1024;
 
+/// How a store is kept and what it gives out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Whether ending an access waits until everything is on the disk.
+    pub(crate) durable: bool,
+    pub(crate) sas_shape: SasShape,
+}
+
 /// The page blobs of one state directory. Clones are the same store.
 #[derive(Clone)]
 pub(crate) struct PageBlobs(Arc<Inner>);
 
 struct Inner {
     place: Place,
+    sas_shape: SasShape,
     clock: Clock,
     faults: Faults,
     blobs: RwLock<HashMap<Uuid, Arc<PageBlob>>>,
@@ -99,11 +109,11 @@ impl PageBlobs {
         state_dir: &Path,
         clock: Clock,
         faults: Faults,
-        durable: bool,
+        options: Options,
     ) -> io::Result<Self> {
         let place = Place {
             state_dir: std::path::absolute(state_dir)?,
-            durable,
+            durable: options.durable,
         };
         std::fs::create_dir_all(place.records())?;
         let mut blobs = HashMap::new();
@@ -126,6 +136,7 @@ impl PageBlobs {
         }
         Ok(Self(Arc::new(Inner {
             place,
+            sas_shape: options.sas_shape,
             clock,
             faults,
             blobs: RwLock::new(blobs),
@@ -205,7 +216,8 @@ impl PageBlobs {
     /// # Errors
     /// When there is no such blob, or its record cannot be written.
     pub(crate) fn grant(&self, id: Uuid, access: Access, ends: SystemTime) -> io::Result<String> {
-        self.find(id)?.grant(access, ends)
+        self.find(id)?
+            .grant(access, self.0.sas_shape, self.now(), ends)
     }
 
     /// Ends the access, if there is one. When this returns, no write with it is under way and

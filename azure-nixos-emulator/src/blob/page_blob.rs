@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::access::{Access, Grant, Signature};
+use super::access::{Access, Grant, SasShape, Signature};
 use super::refusal::Refusal;
 use super::store::{PAGE, Store, lock};
 
@@ -178,9 +178,15 @@ impl PageBlob {
     }
 
     /// Gives out a new signature; an earlier one is void from then on.
-    pub(super) fn grant(&self, access: Access, ends: SystemTime) -> io::Result<String> {
+    pub(super) fn grant(
+        &self,
+        access: Access,
+        shape: SasShape,
+        now: SystemTime,
+        ends: SystemTime,
+    ) -> io::Result<String> {
         let _writing = lock(&self.writing);
-        let (grant, query) = Grant::new(access, ends)?;
+        let (grant, query) = Grant::new(access, shape, now, ends)?;
         self.write_record(Some(&grant))?;
         *lock(&self.access) = Some(grant);
         Ok(format!("{}?{query}", self.path()))

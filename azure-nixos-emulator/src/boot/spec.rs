@@ -143,10 +143,9 @@ impl Spec {
             let variables = Path::new("variables.fd");
             add("blockdev", block("variables", variables, None, false));
         }
+        add("device", "virtio-scsi-pci,id=scsi".to_owned());
         if self.is_nvme {
             add("device", "nvme,id=disks,serial=local".to_owned());
-        } else {
-            add("device", "virtio-scsi-pci,id=disks".to_owned());
         }
         let disk = |node: &str, drive: &Drive| block(node, &drive.file, Some(drive.size), false);
         add("blockdev", disk("os", &self.os_disk));
@@ -166,14 +165,15 @@ impl Spec {
                     // Azure numbers them from 2 on, as 1 is the OS disk's.
                     format!("nvme-ns,drive=data{lun},bus=disks,nsid={}", lun + 2)
                 } else {
-                    format!("scsi-hd,drive=data{lun},bus=disks.0,channel=0,scsi-id=0,lun={lun}")
+                    format!("scsi-hd,drive=data{lun},bus=scsi.0,channel=0,scsi-id=0,lun={lun}")
                 },
             );
         }
         if self.provisioning.is_some() {
             let cd = Path::new("provisioning.iso");
             add("blockdev", block("cd", cd, None, true));
-            add("device", "ide-cd,drive=cd,bus=ide.1,unit=0".to_owned());
+            // Not on IDE: after UEFI firmware Linux was seen to miss it there.
+            add("device", "scsi-cd,drive=cd,bus=scsi.0,scsi-id=1".to_owned());
         }
         for (number, interface) in self.interfaces.iter().enumerate() {
             add(
@@ -283,8 +283,8 @@ mod tests {
             "-m\n2048\n",
             r#""filename":"/state/disks/rg/a,b \"c\".vhd""#,
             r#""size":20971520"#,
-            "scsi-hd,drive=data7,bus=disks.0,channel=0,scsi-id=0,lun=7",
-            "ide-cd,drive=cd",
+            "scsi-hd,drive=data7,bus=scsi.0,channel=0,scsi-id=0,lun=7",
+            "scsi-cd,drive=cd",
             "net=10.0.0.0/24,host=10.0.0.1,dns=10.0.0.3,dhcpstart=10.0.0.4,restrict=on,hostfwd=tcp:127.32.0.9:40022-10.0.0.4:22",
             "mac=00:0D:3A:01:02:03",
         ] {
@@ -310,6 +310,9 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} is not in:\n{line}");
         }
-        assert!(!line.contains("scsi") && !line.contains("ide-cd"), "{line}");
+        assert!(
+            !line.contains("scsi-hd") && !line.contains("scsi-cd"),
+            "{line}"
+        );
     }
 }

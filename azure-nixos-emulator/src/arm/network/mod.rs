@@ -8,6 +8,7 @@ pub(crate) mod nic;
 pub(crate) mod nsg;
 mod open_ports;
 pub(crate) mod public_ip;
+pub(crate) mod security_rule;
 pub(crate) mod vnet;
 
 pub(crate) use self::open_ports::open_ports;

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::super::Context;
 use super::super::answer::Result;
-use super::super::copy::remove_if_there;
 use super::super::error::ArmError;
 use super::super::{footer, own_copy};
 use super::check::Source;
@@ -30,73 +29,105 @@ pub(crate) fn vm_id(body: &Value) -> &str {
     body["properties"]["vmId"].as_str().unwrap_or_default()
 }
 
-/// Where the content of an OS disk waits.
-fn staged(context: &Context<'_>, body: &Value) -> PathBuf {
-    directory(&context.arm.settings().state_dir, vm_id(body)).join("os-disk.vhd")
+/// Where the content of a disk of the image waits: the OS disk's, or that of a data disk's LUN.
+fn staged(context: &Context<'_>, body: &Value, lun: Option<u64>) -> PathBuf {
+    let name = match lun {
+        None => "os-disk.vhd".to_owned(),
+        Some(lun) => format!("data-disk-{lun}.vhd"),
+    };
+    directory(&context.arm.settings().state_dir, vm_id(body)).join(name)
 }
 
-/// Takes the content of the OS disk from the image.
+/// Takes the content of the disks from the image.
 pub(super) fn take(context: &Context<'_>, body: &Value, source: &Source) -> Result<()> {
     let Source::Image(image) = source else {
         return Ok(());
     };
-    let file = match &image.inner {
-        Inner::Image(image) => image.files.first(),
-        _ => None,
+    if context.arm.is_losing() {
+        return Ok(());
+    }
+    let Inner::Image(inner) = &image.inner else {
+        return Err(ArmError::internal(
+            "find the content of an image",
+            &image.id,
+        ));
     };
-    let file = file.ok_or_else(|| ArmError::internal("find the content of an image", &image.id))?;
-    own_copy::share(file, &staged(context, body), context.arm.settings().durable)
+    let data_disks = image.body["properties"]["storageProfile"]["dataDisks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|disk| disk["lun"].as_u64());
+    std::iter::once(None)
+        .chain(data_disks)
+        .zip(&inner.files)
+        .try_for_each(|(lun, file)| {
+            own_copy::share(
+                file,
+                &staged(context, body, lun),
+                context.arm.settings().durable,
+            )
+        })
         .map_err(|error| ArmError::internal("take the content of an image", error))
 }
 
-/// Makes the content that was taken as large as the disk is to be, if that is larger than the
-/// image. `None` while it is being done.
-pub(super) fn grow(
-    context: &Context<'_>,
-    operation: Uuid,
-    body: &Value,
-    size: Option<u64>,
-) -> Option<Result<()>> {
-    let Some(size) = size.map(|gib| gib * GIB) else {
+/// Makes the content that was taken as large as the disks are to be, where that is larger than the
+/// image's. Content that does not fill its last GiB stays as it is. `None` while it is being done.
+pub(super) fn grow(context: &Context<'_>, operation: Uuid, body: &Value) -> Option<Result<()>> {
+    let profile = &body["properties"]["storageProfile"];
+    let data_disks = profile["dataDisks"].as_array().into_iter().flatten();
+    let small: Vec<(PathBuf, u64)> = std::iter::once((None, &profile["osDisk"]))
+        .chain(data_disks.map(|disk| (disk["lun"].as_u64(), disk)))
+        .filter_map(|(lun, disk)| {
+            let file = staged(context, body, lun);
+            let gib = disk["diskSizeGB"].as_u64()?;
+            // A disk that has its content already has it no longer here.
+            let length = std::fs::metadata(&file).ok()?.len();
+            (gib > length.saturating_sub(FOOTER).div_ceil(GIB)).then_some((file, gib * GIB))
+        })
+        .collect();
+    if small.is_empty() {
         return Some(Ok(()));
-    };
-    let file = staged(context, body);
-    match std::fs::metadata(&file) {
-        Ok(found) if found.len() >= size + FOOTER => return Some(Ok(())),
-        Ok(_) => {}
-        // The disk has it already.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(Ok(())),
-        Err(error) => return Some(Err(ArmError::internal("read the size of a disk", error))),
     }
     let durable = context.arm.settings().durable;
     let grown = context.arm.job(operation, move || {
-        own_copy::lengthen(&file, size, Uuid::new_v4(), durable).map_err(|error| error.to_string())
+        small
+            .iter()
+            .try_for_each(|(file, size)| own_copy::lengthen(file, *size, Uuid::new_v4(), durable))
+            .map_err(|error| error.to_string())
     })?;
-    Some(grown.map_err(|error| ArmError::internal("make the OS disk of its image", error)))
+    Some(grown.map_err(|error| ArmError::internal("make the disks of an image", error)))
 }
 
-/// Makes the blob of a new disk: from the content that was taken, or empty.
+/// What a new disk has in it.
+pub(super) enum Made {
+    /// What was taken of the image: of its OS disk, or of the data disk of a LUN.
+    OfImage(Option<u64>),
+    /// Nothing, of so many GiB.
+    Empty(u64),
+}
+
+/// Makes the blob of a new disk.
 pub(super) fn make(
     context: &Context<'_>,
     body: &Value,
     file: &Path,
-    empty: Option<u64>,
+    made: &Made,
 ) -> std::io::Result<DiskInner> {
     let blobs = context.arm.blobs();
     let blob = Uuid::new_v4();
-    let length = match empty {
-        Some(gib) => {
+    let length = match made {
+        Made::Empty(gib) => {
             let size = gib * GIB;
             blobs.create(blob, file, size + FOOTER)?;
             footer::write(file, size, blob)?;
             blobs.rescan(blob)?;
             size + FOOTER
         }
-        None => {
+        Made::OfImage(lun) => {
             if let Some(parent) = file.parent() {
                 std::fs::create_dir_all(parent)?;
             }
-            std::fs::rename(staged(context, body), file)?;
+            std::fs::rename(staged(context, body, *lun), file)?;
             blobs.adopt(blob, file)?;
             std::fs::metadata(file)?.len()
         }
@@ -116,14 +147,10 @@ pub(super) fn discard(context: &Context<'_>, body: &Value) {
         return;
     }
     let directory = directory(&context.arm.settings().state_dir, id);
-    let removed =
-        remove_if_there(&directory.join("os-disk.vhd")).and_then(
-            |()| match std::fs::remove_dir_all(&directory) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                other => other,
-            },
-        );
-    if let Err(error) = removed {
-        tracing::warn!(%error, path = %directory.display(), "the files of a machine stay");
+    match std::fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %directory.display(), "the files of a machine stay");
+        }
+        _ => {}
     }
 }

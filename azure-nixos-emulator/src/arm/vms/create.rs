@@ -8,27 +8,61 @@ use super::super::answer::Result;
 use super::super::clock_text::timestamp;
 use super::super::disks::{self, gone};
 use super::super::error::ArmError;
-use super::super::id::{Kind, ResourceId};
+use super::super::gallery;
+use super::super::id::{Kind, ResourceId, leaf};
 use super::super::names;
 use super::super::resources::{identify, set_state};
 use super::super::skus::Size;
 use super::check::{self, Source};
+use super::content::{self, Made};
+use super::identity;
+use super::machine;
 use super::power::set_power;
-use super::{content, machine};
 use crate::state::{Inner, Power, Resource};
 
 /// A VHD's footer, which the length of a disk's file includes.
 const FOOTER: u64 = 512;
 
-/// The data disks of a new machine, checked.
-pub(super) fn data_disks(context: &Context<'_>, body: &Value) -> Result<Vec<Value>> {
-    let given = body["properties"]["storageProfile"]["dataDisks"]
+/// The data disks of a new machine, checked: the image's first, then the others. Without a source
+/// they are those that a machine gets later.
+pub(super) fn data_disks(
+    context: &Context<'_>,
+    body: &Value,
+    source: Option<&Source>,
+) -> Result<Vec<Value>> {
+    let mut given = body["properties"]["storageProfile"]["dataDisks"]
         .as_array()
         .cloned()
         .unwrap_or_default();
+    let of_image = match source {
+        Some(Source::Image(image)) => {
+            image.body["properties"]["storageProfile"]["dataDisks"].as_array()
+        }
+        Some(Source::Disk(_)) | None => None,
+    };
+    // Every disk of the image is made, whether the machine says more about it or not.
+    let mut own = Vec::new();
+    for disk in of_image.into_iter().flatten() {
+        let said = given
+            .iter()
+            .position(|other| other["lun"] == disk["lun"] && other["createOption"] == "FromImage")
+            .map(|at| given.remove(at));
+        let mut made = said.unwrap_or_else(|| json!({ "lun": disk["lun"] }));
+        made["createOption"] = json!("FromImage");
+        for field in ["caching", "diskSizeGB"] {
+            if made.get(field).is_none() {
+                made[field] = disk[field].clone();
+            }
+        }
+        if made.pointer("/managedDisk/storageAccountType").is_none() {
+            made["managedDisk"]["storageAccountType"] = disk["storageAccountType"].clone();
+        }
+        own.push(made);
+    }
+    own.append(&mut given);
     let mut luns = Vec::new();
     let mut finished = Vec::new();
-    for mut disk in given {
+    for mut disk in own {
         let lun = disk["lun"].as_u64().unwrap_or_default();
         if luns.contains(&lun) {
             return Err(ArmError::compute(
@@ -53,6 +87,7 @@ pub(super) fn data_disks(context: &Context<'_>, body: &Value) -> Result<Vec<Valu
                 }
             }
             Some("Empty") => return Err(ArmError::missing_parameter("dataDisk.diskSizeGB")),
+            Some("FromImage") if disk["diskSizeGB"].is_u64() => {}
             other => {
                 return Err(ArmError::not_implemented(format!(
                     "data disks with createOption '{}'",
@@ -98,8 +133,10 @@ pub(super) fn fill_in(
             let of_image = &image.body["properties"]["storageProfile"]["osDisk"];
             os_disk["osType"] = of_image["osType"].clone();
             if os_disk["managedDisk"].get("storageAccountType").is_none() {
-                os_disk["managedDisk"]["storageAccountType"] =
-                    of_image["storageAccountType"].clone();
+                os_disk["managedDisk"]["storageAccountType"] = of_image
+                    .get("storageAccountType")
+                    .cloned()
+                    .unwrap_or_else(|| json!(size.best_storage()));
             }
             if os_disk.get("diskSizeGB").is_none() {
                 os_disk["diskSizeGB"] = of_image["diskSizeGB"].clone();
@@ -119,9 +156,18 @@ pub(super) fn fill_in(
     }
     properties["storageProfile"]["dataDisks"] = json!(data_disks);
     if let Source::Image(image) = source {
-        properties["storageProfile"]["imageReference"]["id"] = json!(image.id);
+        let reference = &mut properties["storageProfile"]["imageReference"];
+        if gallery::is_gallery_image(&image.id) {
+            // The client's own id stays: it may be that of the definition.
+            reference["exactVersion"] = json!(leaf(&image.id));
+        } else {
+            reference["id"] = json!(image.id);
+        }
     }
-    if let Some(profile) = properties["osProfile"].as_object_mut() {
+    let profile = properties
+        .get_mut("osProfile")
+        .and_then(Value::as_object_mut);
+    if let Some(profile) = profile {
         profile.remove("adminPassword");
         profile.remove("customData");
         for (field, value) in [
@@ -161,10 +207,9 @@ pub(crate) fn created(
     let Some(machine) = context.state.resource(id).cloned() else {
         return Some(Err(gone(id)));
     };
-    let made = match &machine.inner {
-        Inner::Vm(vm) => content::grow(context, operation, &machine.body, vm.guest.disk_size)?
-            .and_then(|()| make_disks(context, id, machine.body)),
-        _ => Err(gone(id)),
+    let made = match content::grow(context, operation, &machine.body)? {
+        Ok(()) => make_disks(context, id, machine.body),
+        Err(error) => Err(error),
     };
     let started = match made {
         Ok(()) => machine::power(context, operation, id, Power::Running)?,
@@ -173,6 +218,7 @@ pub(crate) fn created(
     Some(match started {
         Ok(()) => {
             set_state(context.state.resource_mut(id), "Succeeded");
+            identity::complete(context, id);
             set_power(context, id, Power::Running);
             Ok(None)
         }
@@ -187,13 +233,11 @@ pub(crate) fn created(
 fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()> {
     let vm = ResourceId::parse(id).ok_or_else(|| gone(id))?;
     refuse_shrinking(context, &body)?;
-    let image = body["properties"]["storageProfile"]["imageReference"]["id"]
-        .as_str()
-        .map(ToOwned::to_owned);
+    let image = image_of(context, &body);
     let generation = image
         .as_ref()
-        .and_then(|image| context.state.resource(image))
         .map(|image| image.body["properties"]["hyperVGeneration"].clone());
+    let image = image.map(|image| image.id);
     let mut number = 1;
     let profile = body["properties"]["storageProfile"].clone();
     let mut os_disk = profile["osDisk"].clone();
@@ -210,7 +254,10 @@ fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()
     let mut finished = Vec::new();
     for mut disk in profile["dataDisks"].as_array().cloned().unwrap_or_default() {
         number += 1;
-        make_disk(context, &vm, &body, &mut disk, number, None, None)?;
+        let image = image
+            .as_deref()
+            .filter(|_| disk["createOption"] == "FromImage");
+        make_disk(context, &vm, &body, &mut disk, number, image, None)?;
         finished.push(disk);
     }
     body["properties"]["storageProfile"]["dataDisks"] = json!(finished);
@@ -220,12 +267,20 @@ fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()
     Ok(())
 }
 
+/// The image that a machine is made of: a managed one, or a gallery's in the form of one.
+fn image_of(context: &Context<'_>, body: &Value) -> Option<Resource> {
+    let reference = &body["properties"]["storageProfile"]["imageReference"];
+    let id = reference["id"].as_str()?;
+    if gallery::is_gallery_image(id) {
+        return gallery::used_image(context.state, reference);
+    }
+    context.state.resource(id).cloned()
+}
+
 /// An OS disk cannot be smaller than its image. Azure finds out while it creates the machine.
 fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
     let profile = &body["properties"]["storageProfile"];
-    let image = profile["imageReference"]["id"]
-        .as_str()
-        .and_then(|image| context.state.resource(image));
+    let image = image_of(context, body);
     let of_image = image.and_then(|image| {
         image.body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"].as_u64()
     });
@@ -240,7 +295,7 @@ fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
 }
 
 /// Makes a disk that comes with its machine, if it is not an attached one.
-fn make_disk(
+pub(super) fn make_disk(
     context: &mut Context<'_>,
     vm: &ResourceId,
     body: &Value,
@@ -275,9 +330,12 @@ fn make_disk(
         disk["managedDisk"]["storageAccountType"] = json!("Standard_LRS");
     }
     let size = disk["diskSizeGB"].clone();
-    let empty = image.is_none().then(|| size.as_u64().unwrap_or_default());
+    let made = match image {
+        Some(_) => Made::OfImage(disk["lun"].as_u64()),
+        None => Made::Empty(size.as_u64().unwrap_or_default()),
+    };
     let file = context.arm.settings().disk_file(&id.group, &name);
-    let inner = content::make(context, body, &file, empty)
+    let inner = content::make(context, body, &file, &made)
         .map_err(|error| ArmError::internal("make a disk of a virtual machine", error))?;
     let mut resource = json!({
         "location": body["location"],
@@ -286,7 +344,18 @@ fn make_disk(
             "diskSizeGB": size,
             "diskSizeBytes": inner.length - FOOTER,
             "creationData": match image {
-                Some(image) => json!({ "createOption": "FromImage", "imageReference": { "id": image } }),
+                Some(image) => {
+                    let mut reference = json!({ "id": image });
+                    if let Some(lun) = disk.get("lun") {
+                        reference["lun"] = lun.clone();
+                    }
+                    let field = if gallery::is_gallery_image(image) {
+                        "galleryImageReference"
+                    } else {
+                        "imageReference"
+                    };
+                    json!({ "createOption": "FromImage", field: reference })
+                }
                 None => json!({ "createOption": "Empty" }),
             },
         },

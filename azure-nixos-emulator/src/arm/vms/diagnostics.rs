@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::super::Context;
 use super::super::answer::{Answer, Result};
 use super::super::error::{ArmError, Origin};
 use super::content;
+use crate::azure_names::{AccessHost, locate};
 use crate::blob::DiagnosticsFile;
 use crate::state::Resource;
 
@@ -88,6 +90,7 @@ pub(super) fn retrieve(context: &mut Context<'_>, machine: &Resource) -> Result 
     }
     let ends = context.now + Duration::from_secs(minutes * 60);
     let settings = context.arm.settings();
+    let host = Uuid::parse_str(content::vm_id(&machine.body)).unwrap_or_default();
     let url = |file: DiagnosticsFile| {
         let path = context.arm.blobs().diagnostics_path(
             name(machine),
@@ -95,7 +98,10 @@ pub(super) fn retrieve(context: &mut Context<'_>, machine: &Resource) -> Result 
             file,
             ends,
         );
-        format!("{}{path}", settings.blob_url)
+        // The same machine has the same host, as a disk has.
+        settings
+            .blob_urls
+            .access(&locate(AccessHost::Read, host, &path))
     };
     Ok(Answer::json(
         200,
