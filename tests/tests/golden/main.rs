@@ -7,6 +7,7 @@
     reason = "everything in this file is a test"
 )]
 
+mod errors;
 mod listed;
 mod setup;
 

@@ -236,6 +236,46 @@ impl Maker<'_> {
         self.put(&id, ROLES, body).await
     }
 
+    /// A machine with everything that the command line makes with it.
+    async fn in_use(&self) -> Made {
+        let name = "cli-test-vm000002";
+        let place = json!({ "location": self.location });
+        let kind = "Microsoft.Network/networkSecurityGroups";
+        let nsg = self.id(kind, &format!("{name}NSG"));
+        let kind = "Microsoft.Network/publicIPAddresses";
+        let address = self.id(kind, &format!("{name}PublicIP"));
+        self.put(&nsg, NETWORK, place.clone()).await?;
+        self.put(&address, NETWORK, place).await?;
+        let nic = format!("{name}VMNic");
+        let more = json!({
+            "name": format!("ipconfig{name}"),
+            "publicIPAddress": { "id": address },
+            "networkSecurityGroup": { "id": nsg },
+        });
+        let network = format!("{name}VNET");
+        self.nic(&nic, &network, &format!("{name}Subnet"), more)
+            .await?;
+        self.machine(name, &nic).await
+    }
+
+    /// Machines with 97 cores, and the request for one with four more: its body was not recorded.
+    async fn quota(&self, recording: &mut Recording) -> Made {
+        self.image("image", &[]).await?;
+        let eights = std::iter::repeat_n("Standard_D8s_v5", 4);
+        let sizes = ["Standard_D64s_v5", "Standard_A1_v2"];
+        for (number, size) in sizes.into_iter().chain(eights).enumerate() {
+            let name = format!("before-{number}");
+            self.nic(&name, &name, "sub", json!({})).await?;
+            let body = self.generalized(size, "image", &name);
+            let id = self.id("Microsoft.Compute/virtualMachines", &name);
+            self.put(&id, COMPUTE, body).await?;
+        }
+        self.nic("nic", "net", "sub", json!({})).await?;
+        let request = self.generalized("Standard_D4s_v3", "image", "nic");
+        recording.interactions[0].request = Some(request);
+        Ok(())
+    }
+
     /// What is sent to make a machine of an image.
     fn generalized(&self, size: &str, image: &str, nic: &str) -> Value {
         json!({ "location": self.location, "properties": {
@@ -286,6 +326,8 @@ fn location(recording: &Recording) -> String {
         .request
         .as_ref()
         .and_then(|body| body["location"].as_str())
+        // Where things are that are in no region.
+        .filter(|location| *location != "global")
     {
         return location.to_owned();
     }
@@ -364,33 +406,7 @@ pub(crate) async fn prepare(local: &Local, clock: &Clock, recording: &mut Record
             maker.plain(&network("publicIPAddresses"), &name).await?;
         }
         "vnet_delete" => maker.network(&named("virtualNetworks"), "sub").await?,
-        "nic_in_use" | "nsg_in_use" | "public_ip_in_use" | "vnet_in_use" => {
-            let name = "cli-test-vm000002";
-            let nsg = maker.id(
-                "Microsoft.Network/networkSecurityGroups",
-                &format!("{name}NSG"),
-            );
-            let address = maker.id(
-                "Microsoft.Network/publicIPAddresses",
-                &format!("{name}PublicIP"),
-            );
-            maker
-                .put(&nsg, NETWORK, json!({ "location": maker.location }))
-                .await?;
-            maker
-                .put(&address, NETWORK, json!({ "location": maker.location }))
-                .await?;
-            let nic = format!("{name}VMNic");
-            let more = json!({
-                "name": format!("ipconfig{name}"),
-                "publicIPAddress": { "id": address },
-                "networkSecurityGroup": { "id": nsg },
-            });
-            maker
-                .nic(&nic, &format!("{name}VNET"), &format!("{name}Subnet"), more)
-                .await?;
-            maker.machine(name, &nic).await?;
-        }
+        "nic_in_use" | "nsg_in_use" | "public_ip_in_use" | "vnet_in_use" => maker.in_use().await?,
         "subnet_create_2024" => {
             let body = json!({ "location": maker.location, "properties": {
                 "addressSpace": { "addressPrefixes": ["10.0.0.0/16"] },
@@ -431,22 +447,96 @@ pub(crate) async fn prepare(local: &Local, clock: &Clock, recording: &mut Record
                 clock.advance(Duration::from_secs(3600));
             }
         }
-        "vm_quota_exceeded" => {
+        "vm_quota_exceeded" => maker.quota(recording).await?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Makes what a recorded error needs to be provoked.
+pub(crate) async fn provoke(local: &Local, clock: &Clock, recording: &mut Recording) -> Made {
+    // Any provider is refused alike, and this is one that is here.
+    let stranger = "Microsoft.DomainRegistration";
+    if recording.name.contains(stranger) {
+        recording.rename(&format!("{stranger}/domains"), "Microsoft.Compute/images");
+        recording.rename(stranger, "Microsoft.Compute");
+        recording.rename("api-version=2015-04-01", "api-version=2024-07-01");
+    }
+    let path = recording.interactions[0].path();
+    let group = path
+        .iter()
+        .position(|part| part.eq_ignore_ascii_case("resourceGroups"))
+        .and_then(|at| path.get(at + 1))
+        .map_or("group", |group| *group);
+    let subscription = local.emulator.subscription_id();
+    let maker = Maker {
+        local,
+        clock,
+        group: format!("/subscriptions/{subscription}/resourceGroups/{group}"),
+        location: location(recording),
+    };
+    let name = recording.name.as_str();
+    if name.contains("ResourceGroupNotFound") || name == "404 (empty) HEAD rg" {
+        return Ok(());
+    }
+    maker.group().await?;
+    match name {
+        "400 InvalidAddressPrefixFormat PUT Microsoft.Network/virtualNetworks" => {
+            maker
+                .network(&recording.named("virtualNetworks"), "other")
+                .await?;
+        }
+        "404 NotFound GET Microsoft.Network/virtualNetworks" => {
+            maker
+                .network(&recording.named("virtualNetworks"), "other")
+                .await?;
+        }
+        "400 NicInUse DELETE Microsoft.Network/networkInterfaces"
+        | "400 PublicIPAddressCannotBeDeleted DELETE Microsoft.Network/publicIPAddresses"
+        | "400 InUseNetworkSecurityGroupCannotBeDeleted DELETE Microsoft.Network/networkSecurityGroups"
+        | "400 InUseSubnetCannotBeDeleted DELETE Microsoft.Network/virtualNetworks" => {
+            maker.in_use().await?;
+        }
+        "409 OperationNotAllowed PUT Microsoft.Compute/virtualMachines" => {
+            maker.quota(recording).await?;
+        }
+        "400 InvalidParameter PUT Microsoft.Compute/virtualMachines" => {
             maker.image("image", &[]).await?;
-            // 97 cores, as it was recorded.
-            let eights = std::iter::repeat_n("Standard_D8s_v5", 4);
-            let sizes = ["Standard_D64s_v5", "Standard_A1_v2"];
-            for (number, size) in sizes.into_iter().chain(eights).enumerate() {
-                let name = format!("before-{number}");
-                maker.nic(&name, &name, "sub", json!({})).await?;
-                let body = maker.generalized(size, "image", &name);
-                let id = maker.id("Microsoft.Compute/virtualMachines", &name);
-                maker.put(&id, COMPUTE, body).await?;
-            }
-            // The body was not recorded: a machine of four cores was asked for.
             maker.nic("nic", "net", "sub", json!({})).await?;
-            recording.interactions[0].request =
-                Some(maker.generalized("Standard_D4s_v3", "image", "nic"));
+            let mut request = maker.generalized("Standard_D4s_v3", "image", "nic");
+            request["properties"]["osProfile"]["adminUsername"] = Value::Null;
+            recording.interactions[0].request = Some(request);
+        }
+        "409 PropertyChangeNotAllowed PATCH Microsoft.Compute/virtualMachines" => {
+            maker.nic("nic", "net", "sub", json!({})).await?;
+            maker
+                .machine(&recording.named("virtualMachines"), "nic")
+                .await?;
+            // The rest of what was sent is about a machine of another kind.
+            let change = json!({ "properties": { "priority": "Regular" } });
+            recording.interactions[0].request = Some(change);
+        }
+        "400 BadRequest PUT Microsoft.Compute/virtualMachineScaleSets" => {
+            // It is said of machines as well.
+            recording.rename("/virtualMachineScaleSets/", "/virtualMachines/");
+            recording.rename("CreateVMScaleSet", "PutVM");
+            maker.image("image", &[]).await?;
+            maker.nic("nic", "net", "sub", json!({})).await?;
+            let mut request = maker.generalized("Standard_D4s_v3", "image", "nic");
+            request["properties"]["securityProfile"] = json!({ "securityType": "TrustedLaunch" });
+            recording.interactions[0].request = Some(request);
+        }
+        "200 InvalidParameter GET operation" => {
+            maker.image("image", &[]).await?;
+            maker.nic("nic", "net", "sub", json!({})).await?;
+            let mut body = maker.generalized("Standard_D4s_v3", "image", "nic");
+            body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"] = json!(10);
+            let id = maker.id("Microsoft.Compute/virtualMachines", "small");
+            let url = format!("{}{id}?api-version={COMPUTE}", local.emulator.arm_url());
+            let begun = local.exchange("PUT", &url, Some(&body)).await;
+            clock.advance(Duration::from_secs(3600));
+            let poll = begun.header("azure-asyncoperation").unwrap();
+            recording.interactions[0].url = poll.to_owned();
         }
         _ => {}
     }
