@@ -19,6 +19,10 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) authorization: Option<String>,
     pub(crate) body: Bytes,
+    /// The scheme and host that it came to, where they are Azure's own; `None` is loopback.
+    pub(crate) base: Option<String>,
+    /// Whether it is a resource of a template: there the case of properties does not matter.
+    pub(crate) is_of_template: bool,
 }
 
 impl Call {
@@ -45,6 +49,8 @@ impl Call {
             method,
             authorization,
             body,
+            base: None,
+            is_of_template: false,
         }
     }
 
@@ -87,7 +93,7 @@ impl Call {
 }
 
 /// A plus sign is itself in a path, so this is not form decoding. A broken escape stays as it is.
-fn percent_decode(part: &str) -> String {
+pub(crate) fn percent_decode(part: &str) -> String {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let [first, tail @ ..] = rest {

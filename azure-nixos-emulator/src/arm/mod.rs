@@ -9,42 +9,54 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod clock_text;
 mod copy;
+pub(crate) mod deployments;
+mod directory;
 mod disks;
 pub(crate) mod error;
 mod footer;
+mod gallery;
 mod groups;
 mod headers;
 mod id;
+mod identities;
 mod images;
 mod journal;
 pub(crate) mod lro;
 mod names;
 mod network;
 pub(crate) mod pace;
+mod pages;
+mod permissions;
 mod providers;
+mod resource_filter;
 mod resources;
+mod roles;
 mod route;
 mod shape;
 mod skus;
+mod ssh_keys;
 mod subscriptions;
 mod versions;
 mod vms;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State as Extract;
-use axum::http::{Request, Response, header};
+use axum::http::{HeaderMap, Request, Response, header};
 use tokio_util::task::TaskTracker;
 
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
+use self::id::{Kind, ResourceId};
 use self::journal::{Answered, Journal};
 use self::pace::Timing;
+use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::emulator::RecordedRequest;
@@ -61,9 +73,25 @@ const LARGEST_BODY: usize = 4 << 20;
 pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) arm_url: String,
-    pub(crate) blob_url: String,
     pub(crate) timing: Timing,
+    pub(crate) blob_urls: BlobUrls,
     pub(crate) durable: bool,
+    /// Whether the disks of an image version can be made of managed disks, and not of snapshots only.
+    pub(crate) versions_from_disks: bool,
+    /// How many items an answer to a list has at most.
+    pub(crate) page_size: Option<NonZeroUsize>,
+    pub(crate) access: Access,
+}
+
+/// Who may do what, and from when on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// How long a new principal is not known.
+    pub(crate) replication: Duration,
+    /// Whether that holds for requests that say the type of the principal.
+    pub(crate) replication_despite_type: bool,
+    /// Actions that the caller may not do.
+    pub(crate) denied: Vec<String>,
 }
 
 impl Settings {
@@ -76,9 +104,29 @@ impl Settings {
         self.file("images", group, name)
     }
 
+    /// The file with the content of the OS disk of an image version. The name has those of the
+    /// gallery and the image definition before it.
+    pub(crate) fn version_file(&self, group: &str, name: &str) -> PathBuf {
+        self.file("galleries", group, name)
+    }
+
+    /// The file with the content of a disk or of a snapshot.
+    pub(crate) fn content_file(&self, id: &ResourceId) -> PathBuf {
+        let kind = match id.kind {
+            Kind::Snapshot => "snapshots",
+            _ => "disks",
+        };
+        self.file(kind, &id.group, &id.name)
+    }
+
     fn file(&self, kind: &str, group: &str, name: &str) -> PathBuf {
         let directory = own_case(&self.state_dir.join(kind), group);
-        own_case(&directory, &format!("{name}.vhd"))
+        let (inside, leaf) = name.rsplit_once('/').unwrap_or(("", name));
+        let directory = inside
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .fold(directory, |directory, part| own_case(&directory, part));
+        own_case(&directory, &format!("{leaf}.vhd"))
     }
 }
 
@@ -223,7 +271,10 @@ impl Arm {
             api_version: "",
         };
         let settled = context.settle();
-        let answer = route::answer(&mut context).unwrap_or_else(Answer::from);
+        let base = call.base.as_deref().unwrap_or(&self.settings.arm_url);
+        let answer = route::answer(&mut context)
+            .and_then(|answer| pages::cut(call, base, self.settings.page_size, answer))
+            .unwrap_or_else(Answer::from);
         if (settled || !call.method.is_safe())
             && let Err(error) = store.save()
         {
@@ -295,7 +346,8 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .map(ToOwned::to_owned);
-    let call = Call::new(parts.method, &parts.uri, authorization, body);
+    let mut call = Call::new(parts.method, &parts.uri, authorization, body);
+    call.base = own_name(&parts.headers);
     let response = if let Some((status, code, headers)) = faulted {
         let error = ArmError::compute(status, &code, format!("An injected fault: {code}."));
         let mut response = arm.respond(&call, error.into(), true);
@@ -308,9 +360,12 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             }
         }
         response
-    } else if let Some(response) =
-        login::answer(&arm.identity, &arm.settings.arm_url, &call, arm.clock.now())
-    {
+    } else if let Some(response) = login::answer(
+        &arm.identity,
+        call.base.as_deref().unwrap_or(&arm.settings.arm_url),
+        &call,
+        arm.clock.now(),
+    ) {
         response
     } else {
         let worker = Arc::clone(&arm);
@@ -329,6 +384,14 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
     } else {
         response
     }
+}
+
+/// The base URL of a request that came by one of Azure's own names, through the proxy: what it is
+/// answered with leads there again.
+fn own_name(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let host = azure_names::without_port(host).to_ascii_lowercase();
+    azure_names::is_resource_manager(&host).then(|| format!("https://{host}"))
 }
 
 /// The answer to an error that no handler saw.

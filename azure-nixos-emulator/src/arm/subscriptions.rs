@@ -83,6 +83,24 @@ fn body(context: &Context<'_>) -> Value {
     })
 }
 
+/// `GET /tenants`
+pub(crate) fn tenants(context: &Context<'_>) -> Answer {
+    let id = context.state.identity.tenant_id;
+    Answer::json(
+        200,
+        json!({ "value": [{
+            "id": format!("/tenants/{id}"),
+            "tenantId": id,
+            "countryCode": "US",
+            "displayName": "Local Azure",
+            "domains": ["local.onmicrosoft.com"],
+            "tenantCategory": "Home",
+            "defaultDomain": "local.onmicrosoft.com",
+            "tenantType": "AAD",
+        }]}),
+    )
+}
+
 /// `GET /subscriptions/{id}/locations`
 pub(crate) fn locations(context: &Context<'_>) -> Answer {
     let id = context.state.identity.subscription_id;
@@ -113,6 +131,14 @@ pub(crate) fn find_location(given: &str) -> Option<&'static str> {
         .iter()
         .map(|(name, ..)| *name)
         .find(|name| *name == folded)
+}
+
+/// How people read the name of a location: `East US 2`.
+pub(crate) fn display_name(location: &str) -> &str {
+    LOCATIONS
+        .iter()
+        .find(|(name, ..)| *name == location)
+        .map_or(location, |(_, display, _)| display)
 }
 
 /// The location of a resource's body, normalised.

@@ -8,27 +8,32 @@ use super::super::answer::Result;
 use super::super::clock_text::timestamp;
 use super::super::disks::{self, gone};
 use super::super::error::ArmError;
-use super::super::id::{Kind, ResourceId};
+use super::super::gallery;
+use super::super::id::{Kind, ResourceId, leaf};
 use super::super::names;
 use super::super::resources::{identify, set_state};
 use super::super::skus::Size;
 use super::check::{self, Source};
+use super::identity;
 use super::power::set_power;
 use crate::state::{DiskInner, Inner, Power, Resource};
 
-/// The data disks of a new machine, checked: the image's first, then the others.
+/// The data disks of a new machine, checked: the image's first, then the others. Without a source
+/// they are those that a machine gets later.
 pub(super) fn data_disks(
     context: &Context<'_>,
     body: &Value,
-    source: &Source,
+    source: Option<&Source>,
 ) -> Result<Vec<Value>> {
     let mut given = body["properties"]["storageProfile"]["dataDisks"]
         .as_array()
         .cloned()
         .unwrap_or_default();
     let of_image = match source {
-        Source::Image(image) => image.body["properties"]["storageProfile"]["dataDisks"].as_array(),
-        Source::Disk(_) => None,
+        Some(Source::Image(image)) => {
+            image.body["properties"]["storageProfile"]["dataDisks"].as_array()
+        }
+        Some(Source::Disk(_)) | None => None,
     };
     // Every disk of the image is made, whether the machine says more about it or not.
     let mut own = Vec::new();
@@ -123,8 +128,10 @@ pub(super) fn fill_in(
             let of_image = &image.body["properties"]["storageProfile"]["osDisk"];
             os_disk["osType"] = of_image["osType"].clone();
             if os_disk["managedDisk"].get("storageAccountType").is_none() {
-                os_disk["managedDisk"]["storageAccountType"] =
-                    of_image["storageAccountType"].clone();
+                os_disk["managedDisk"]["storageAccountType"] = of_image
+                    .get("storageAccountType")
+                    .cloned()
+                    .unwrap_or_else(|| json!(size.best_storage()));
             }
             if os_disk.get("diskSizeGB").is_none() {
                 os_disk["diskSizeGB"] = of_image["diskSizeGB"].clone();
@@ -144,7 +151,13 @@ pub(super) fn fill_in(
     }
     properties["storageProfile"]["dataDisks"] = json!(data_disks);
     if let Source::Image(image) = source {
-        properties["storageProfile"]["imageReference"]["id"] = json!(image.id);
+        let reference = &mut properties["storageProfile"]["imageReference"];
+        if gallery::is_gallery_image(&image.id) {
+            // The client's own id stays: it may be that of the definition.
+            reference["exactVersion"] = json!(leaf(&image.id));
+        } else {
+            reference["id"] = json!(image.id);
+        }
     }
     let profile = properties
         .get_mut("osProfile")
@@ -190,13 +203,11 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
         set_state(context.state.resource_mut(id), "Failed");
         return Err(error);
     }
-    let image = body["properties"]["storageProfile"]["imageReference"]["id"]
-        .as_str()
-        .map(ToOwned::to_owned);
+    let image = image_of(context, &body);
     let generation = image
         .as_ref()
-        .and_then(|image| context.state.resource(image))
         .map(|image| image.body["properties"]["hyperVGeneration"].clone());
+    let image = image.map(|image| image.id);
     let mut number = 1;
     let profile = body["properties"]["storageProfile"].clone();
     let mut os_disk = profile["osDisk"].clone();
@@ -224,16 +235,25 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
     if let Some(machine) = context.state.resource_mut(id) {
         machine.body = body;
     }
+    identity::complete(context, id);
     set_power(context, id, Power::Running);
     Ok(None)
+}
+
+/// The image that a machine is made of: a managed one, or a gallery's in the form of one.
+fn image_of(context: &Context<'_>, body: &Value) -> Option<Resource> {
+    let reference = &body["properties"]["storageProfile"]["imageReference"];
+    let id = reference["id"].as_str()?;
+    if gallery::is_gallery_image(id) {
+        return gallery::used_image(context.state, reference);
+    }
+    context.state.resource(id).cloned()
 }
 
 /// An OS disk cannot be smaller than its image. Azure finds out while it creates the machine.
 fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
     let profile = &body["properties"]["storageProfile"];
-    let image = profile["imageReference"]["id"]
-        .as_str()
-        .and_then(|image| context.state.resource(image));
+    let image = image_of(context, body);
     let of_image = image.and_then(|image| {
         image.body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"].as_u64()
     });
@@ -251,7 +271,7 @@ fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
 ///
 /// It has a size and no content: nothing here boots from it, and copying an image's content for
 /// every machine would fill disks for nothing.
-fn make_disk(
+pub(super) fn make_disk(
     context: &mut Context<'_>,
     vm: &ResourceId,
     body: &Value,
@@ -299,7 +319,12 @@ fn make_disk(
                     if let Some(lun) = disk.get("lun") {
                         reference["lun"] = lun.clone();
                     }
-                    json!({ "createOption": "FromImage", "imageReference": reference })
+                    let field = if gallery::is_gallery_image(image) {
+                        "galleryImageReference"
+                    } else {
+                        "imageReference"
+                    };
+                    json!({ "createOption": "FromImage", field: reference })
                 }
                 None => json!({ "createOption": "Empty" }),
             },
