@@ -101,7 +101,7 @@ impl Recording {
         Self {
             name: recorded["name"].as_str().unwrap().to_owned(),
             // The recorder of Java's tests writes 0 everywhere, that of the CLI's nothing.
-            has_retry_after: source.contains("enuine") && !from.contains("session-records"),
+            has_retry_after: source.contains("enuine") && !from.contains("src/test/resources"),
             interactions: interactions.iter().map(Interaction::read).collect(),
         }
     }

@@ -9,6 +9,7 @@
 
 mod errors;
 mod listed;
+mod maker;
 mod setup;
 
 use azure_nixos_emulator::{Clock, Timing};
