@@ -1,7 +1,7 @@
 //! The errors that were recorded of Azure: each is provoked here, where the local Azure has what it is
 //! about, and has to be the same.
 
-use azure_nixos_emulator::{Clock, Timing};
+use azure_nixos_emulator::Clock;
 use azure_nixos_tests::golden::{Replayed, assert_listed, recorded_errors, replay};
 use azure_nixos_tests::{Local, within};
 
@@ -18,15 +18,7 @@ async fn every_recorded_error_is_the_same() {
             .iter()
             .any(|(pattern, _)| fits(pattern, &recording.name));
         let clock = Clock::new();
-        let local = Local::start_with(|builder| {
-            let builder = builder.clock(clock.clone()).timing(Timing::LikeAzure);
-            if recording.name.contains("MissingSubscriptionRegistration") {
-                builder.unregistered(["Microsoft.Compute"])
-            } else {
-                builder
-            }
-        })
-        .await;
+        let local = Local::start_with(|builder| setup::settings(recording, &clock, builder)).await;
         let mut recording = recording.at(&local);
         let name = recording.name.clone();
         within(60, &name, async {

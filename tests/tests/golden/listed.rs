@@ -1,38 +1,12 @@
 //! What stays different, and why.
 
 use azure_nixos_tests::golden::Listed;
-use azure_nixos_tests::openapi::Deviation;
+use azure_nixos_tests::openapi::{Deviation, Rule, Side};
 
 /// Recordings of what the local Azure does not have, in the order of their names, and what it is. One
 /// that it has by now makes the test fail, so that it is compared from then on.
 pub(crate) const NOT_THERE: &[(&str, &str)] = &[
     ("boot_diagnostics", "boot diagnostics"),
-    ("disk_begin_get_access_write", "disks with a guest state"),
-    (
-        "disk_create_upload_prepared_secure",
-        "disks with a guest state",
-    ),
-    ("gallery_create", "Compute Galleries"),
-    ("gallery_delete", "Compute Galleries"),
-    ("gallery_image_definition_create", "Compute Galleries"),
-    ("gallery_image_definition_delete", "Compute Galleries"),
-    (
-        "gallery_image_version_create_from_managed_image",
-        "Compute Galleries",
-    ),
-    (
-        "gallery_image_version_create_from_snapshot",
-        "Compute Galleries",
-    ),
-    ("gallery_image_version_delete", "Compute Galleries"),
-    ("identity_create", "managed identities"),
-    ("identity_delete", "managed identities"),
-    ("role_assignment_create", "role assignments"),
-    ("role_assignment_delete", "role assignments"),
-    ("role_assignment_exists", "role assignments"),
-    ("role_assignment_forbidden", "role assignments"),
-    ("role_assignment_principal_not_found", "role assignments"),
-    ("snapshot_end_get_access_2024", "snapshots"),
     ("vm_create_net_linux_ssh", "images of the marketplace"),
     ("vm_create_py2022", "images of the marketplace"),
 ];
@@ -78,6 +52,21 @@ pub(crate) const LISTED: &[Listed] = &[
         "disk_create_empty_retry_after",
         "*properties.publicNetworkAccess",
         OLDER,
+    ),
+    listed(
+        "gallery_image_version_create_from_snapshot",
+        "*.allowDeletionOfReplicatedLocations",
+        OLDER,
+    ),
+    listed(
+        "gallery_create",
+        "*.uniqueName",
+        "the recorder gave the gallery another name",
+    ),
+    listed(
+        "role_assignment_forbidden",
+        "body:error.message",
+        "the caller is another one",
     ),
     listed("nic_create", "header:azure-asyncnotification", OLDER),
     listed("nic_create", "body:kind", OLDER),
@@ -188,7 +177,22 @@ pub(crate) const LISTED: &[Listed] = &[
 ];
 
 /// Where the answers do not keep to Microsoft's documents, and stay.
-pub(crate) const DOCUMENTS: &[Deviation] = &[];
+pub(crate) const DOCUMENTS: &[Deviation] = &[
+    null("RoleAssignments_*", "properties.condition"),
+    null("RoleAssignments_*", "properties.conditionVersion"),
+    null("RoleAssignments_*", "properties.description"),
+];
+
+/// Azure answers null as well, in recordings other than those that are played here.
+const fn null(operation: &'static str, at: &'static str) -> Deviation {
+    Deviation {
+        operation,
+        side: Side::Response,
+        rule: Rule::Type,
+        at,
+        why: "null where there is none, instead of being absent",
+    }
+}
 
 /// Recorded errors that cannot be provoked here; a `*` at the beginning stands for anything before, and
 /// then for anything after. One that can be by now makes the test fail.
@@ -252,6 +256,14 @@ pub(crate) const NOT_PROVOKED: &[(&str, &str)] = &[
     ),
     ("200 DeploymentFailed GET operation", "deployments"),
     ("200 GatewayError GET operation", "network appliances"),
+    (
+        "404 ResourceGroupNotFound POST Microsoft.Resources/deployments",
+        "deployments inside of deployments",
+    ),
+    (
+        "400 InvalidTemplateDeployment PUT Microsoft.Resources/deployments",
+        "templates by a link",
+    ),
     ("200 PreconditionFailed GET operation", "DNS zones"),
     (
         "400 BadRequest PUT Microsoft.Compute/disks",
@@ -261,19 +273,6 @@ pub(crate) const NOT_PROVOKED: &[(&str, &str)] = &[
         "400 InvalidTemplate GET Microsoft.Resources/locations",
         "deployments",
     ),
-    (
-        "400 PrincipalNotFound PUT Microsoft.Authorization/roleAssignments",
-        "role assignments",
-    ),
-    (
-        "403 AuthorizationFailed PUT Microsoft.Authorization/roleAssignments",
-        "role assignments",
-    ),
-    (
-        "409 RoleAssignmentExists PUT Microsoft.Authorization/roleAssignments",
-        "role assignments",
-    ),
-    ("404 NotFound PUT Microsoft.Compute/snapshots", "snapshots"),
     (
         "404 NotFound GET Microsoft.Compute/locations",
         "images of the marketplace",
@@ -291,7 +290,6 @@ pub(crate) const NOT_PROVOKED: &[(&str, &str)] = &[
         "404 InvalidResourceType POST Microsoft.Network/expressRoutePorts",
         "it is what is said of all that is not here",
     ),
-    ("* Microsoft.Resources/deployments", "deployments"),
     ("* Microsoft.Resources/deploymentStacks", "deployments"),
     ("* Microsoft.Resources/templateSpecs", "deployments"),
     ("* Microsoft.Resources/dataBoundaries", "data boundaries"),
@@ -331,6 +329,26 @@ pub(crate) const NOT_PROVOKED: &[(&str, &str)] = &[
 
 /// Differences of errors that stay.
 pub(crate) const ERRORS: &[Listed] = &[
+    listed(
+        "400 InvalidTemplate*",
+        "body:error.additionalInfo",
+        "a template is read before it is judged, and where in its text something stood is not known then",
+    ),
+    listed(
+        "400 InvalidTemplate POST Microsoft.Resources/deployments",
+        "body:error.message",
+        "the same: it names line and column",
+    ),
+    listed(
+        "409 DeploymentCannotBeCancelled POST Microsoft.Resources/deployments",
+        "body:error.message",
+        "deployments do not expire here",
+    ),
+    listed(
+        "403 AuthorizationFailed PUT Microsoft.Authorization/roleAssignments",
+        "body:error.message",
+        "the caller is another one",
+    ),
     listed(
         "400 InvalidParameter PUT Microsoft.Compute/virtualMachines",
         "header:x-ms-ratelimit-remaining-resource",

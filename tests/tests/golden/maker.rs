@@ -82,8 +82,20 @@ impl Maker<'_> {
         .await
     }
 
-    pub(crate) async fn access(&self, disk: &str, access: &str) {
-        let id = self.id("Microsoft.Compute/disks", disk);
+    /// A snapshot of a disk of 200 GiB of its own.
+    pub(crate) async fn snapshot(&self, name: &str) -> Made {
+        let disk = format!("{name}-disk");
+        self.sized_disk(&disk, "V1", 200).await?;
+        let disk = self.id("Microsoft.Compute/disks", &disk);
+        let creation = json!({ "createOption": "Copy", "sourceResourceId": disk });
+        let body = json!({ "location": self.location, "properties": { "creationData": creation } });
+        self.put(&self.id("Microsoft.Compute/snapshots", name), DISKS, body)
+            .await
+    }
+
+    /// Gives access to a disk or a snapshot.
+    pub(crate) async fn access(&self, kind: &str, name: &str, access: &str) {
+        let id = self.id(kind, name);
         let body = json!({ "access": access, "durationInSeconds": 86_400 });
         let grant = format!("{id}/beginGetAccess");
         let (status, answer) = self.local.request("POST", &grant, DISKS, Some(&body)).await;
@@ -92,12 +104,12 @@ impl Maker<'_> {
         self.local.request("GET", &id, DISKS, None).await;
     }
 
-    /// An image with an OS disk and data disks of these LUNs and sizes.
-    pub(crate) async fn image(&self, name: &str, data: &[(u64, u64)]) -> Made {
+    /// An image with an OS disk and data disks of these LUNs, sizes and caching.
+    pub(crate) async fn image(&self, name: &str, data: &[(u64, u64, &str)]) -> Made {
         let disk = format!("{name}-disk");
         self.os_disk(&disk, "V1").await?;
         let mut disks = Vec::new();
-        for (lun, size) in data {
+        for (lun, size, caching) in data {
             let disk = format!("{name}-{lun}");
             let creation = json!({ "createOption": "Empty" });
             self.disk(
@@ -106,13 +118,14 @@ impl Maker<'_> {
             )
             .await?;
             let id = self.id("Microsoft.Compute/disks", &disk);
-            disks.push(json!({ "lun": lun, "caching": "ReadWrite", "managedDisk": { "id": id } }));
+            disks.push(json!({ "lun": lun, "caching": caching, "managedDisk": { "id": id } }));
         }
         let body = json!({ "location": self.location, "properties": {
             "hyperVGeneration": "V1",
             "storageProfile": { "osDisk": {
                 "osType": "Linux",
                 "osState": "Generalized",
+                "caching": "ReadWrite",
                 "managedDisk": { "id": self.id("Microsoft.Compute/disks", &disk) },
             }, "dataDisks": disks },
         }});
@@ -188,7 +201,10 @@ impl Maker<'_> {
             "identifier": { "publisher": "p", "offer": "o", "sku": "s" },
         }});
         self.put(&definition, GALLERIES, body).await?;
-        self.image("managedImage1", &[]).await?;
+        self.image("managedImage1", &[(0, 10, "None")]).await?;
+        if recording.name.ends_with("from_snapshot") {
+            self.snapshot("snapshotname4a232cfa").await?;
+        }
         if depth == 2 {
             return Ok(());
         }
@@ -211,6 +227,11 @@ impl Maker<'_> {
                 .unwrap_or(group);
             interaction.url = format!("{}{}", &url[..group], &url[assignment..]);
         }
+        // Pulling from a registry is no role here: any other is assigned alike.
+        recording.rename(
+            "7f951dda-4ed3-4680-a7ca-43fe172d538d",
+            "acdd72a7-3385-48ef-bd42-f606fba81ae7",
+        );
         let first = &recording.interactions[0];
         let name = match recording.name.as_str() {
             "role_assignment_delete" => recording.named("roleAssignments"),

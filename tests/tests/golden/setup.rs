@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use azure_nixos_emulator::Clock;
+use azure_nixos_emulator::{Clock, EmulatorBuilder, Timing};
 use azure_nixos_tests::Local;
 use azure_nixos_tests::golden::Recording;
 use serde_json::{Value, json};
@@ -26,6 +26,25 @@ fn location(recording: &Recording) -> String {
         .and_then(|url| url.split("/locations/").nth(1)?.split('/').next())
         .unwrap_or("westcentralus")
         .to_owned()
+}
+
+/// The settings of the local Azure that a recording needs.
+pub(crate) fn settings(
+    recording: &Recording,
+    clock: &Clock,
+    builder: EmulatorBuilder,
+) -> EmulatorBuilder {
+    let name = recording.name.as_str();
+    let builder = builder.clock(clock.clone()).timing(Timing::LikeAzure);
+    if name.contains("MissingSubscriptionRegistration") {
+        builder.unregistered(["Microsoft.Compute"])
+    } else if name == "role_assignment_forbidden"
+        || name == "403 AuthorizationFailed PUT Microsoft.Authorization/roleAssignments"
+    {
+        builder.deny("Microsoft.Authorization/roleAssignments/write")
+    } else {
+        builder
+    }
 }
 
 /// Makes what a recording needs.
@@ -61,7 +80,9 @@ pub(crate) async fn prepare(local: &Local, clock: &Clock, recording: &mut Record
         "disk_delete" | "disk_delete_py" => maker.os_disk(&named("disks"), "V1").await?,
         "disk_end_get_access" => {
             maker.os_disk(&named("disks"), "V1").await?;
-            maker.access(&named("disks"), "Read").await;
+            maker
+                .access("Microsoft.Compute/disks", &named("disks"), "Read")
+                .await;
         }
         name if name.starts_with("gallery_") => maker.for_gallery(recording).await?,
         "identity_delete" => {
@@ -71,6 +92,17 @@ pub(crate) async fn prepare(local: &Local, clock: &Clock, recording: &mut Record
             maker.put(&id, "2023-01-31", body).await?;
         }
         name if name.starts_with("role_") => maker.for_role(recording).await?,
+        "snapshot_end_get_access_2024" => {
+            let body = json!({ "location": maker.location, "tags": {}, "properties": {
+                "creationData": { "createOption": "Empty" },
+                "diskSizeGB": 1,
+            }});
+            let id = maker.id("Microsoft.Compute/snapshots", &named("snapshots"));
+            maker.put(&id, "2023-04-02", body).await?;
+            maker
+                .access("Microsoft.Compute/snapshots", &named("snapshots"), "Read")
+                .await;
+        }
         "image_create_from_managed_disk" => maker.os_disk("test-vm", "V1").await?,
         "image_delete" => maker.image(&named("images"), &[]).await?,
         "nic_create" => {
@@ -119,7 +151,10 @@ pub(crate) async fn prepare(local: &Local, clock: &Clock, recording: &mut Record
         }
         "vm_create_from_managed_image" => {
             maker
-                .image("img5ef25949faec34828", &[(1, 100), (2, 50)])
+                .image(
+                    "img5ef25949faec34828",
+                    &[(1, 100, "ReadWrite"), (2, 50, "ReadWrite")],
+                )
                 .await?;
             maker.nic("nic993989ffeef", "net", "sub", json!({})).await?;
         }
@@ -166,7 +201,8 @@ pub(crate) async fn provoke(local: &Local, clock: &Clock, recording: &mut Record
         location: location(recording),
     };
     let name = recording.name.as_str();
-    if name.contains("ResourceGroupNotFound") || name == "404 (empty) HEAD rg" {
+    let is_elsewhere = name.ends_with("Microsoft.Resources/deployments");
+    if name.contains("ResourceGroupNotFound") && !is_elsewhere || name == "404 (empty) HEAD rg" {
         return Ok(());
     }
     maker.group().await?;
@@ -215,6 +251,53 @@ pub(crate) async fn provoke(local: &Local, clock: &Clock, recording: &mut Record
             let mut request = maker.generalized("Standard_D4s_v3", "image", "nic");
             request["properties"]["securityProfile"] = json!({ "securityType": "TrustedLaunch" });
             recording.interactions[0].request = Some(request);
+        }
+        name if name.contains(" Microsoft.Authorization/roleAssignments") => {
+            // As the recordings are called that are the same.
+            if name.contains("RoleAssignmentExists") {
+                recording.name = "role_assignment_exists".to_owned();
+            }
+            maker.for_role(recording).await?;
+        }
+        "400 InvalidTemplate PUT Microsoft.Resources/deployments" => {
+            // The body was not recorded, but what is wrong with it is said.
+            let text = json!({ "type": "string" });
+            let template = json!({
+                "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+                "contentVersion": "1.0.0.0",
+                "parameters": {
+                    "projectName": text,
+                    "location": text,
+                    "adminUsername": text,
+                    "adminPublicKey": text,
+                },
+                "resources": [],
+            });
+            let value = json!({ "value": "x" });
+            let parameters = json!({
+                "projectName": value,
+                "location": value,
+                "adminUsername": value,
+                "sshKeyData": value,
+            });
+            recording.interactions[0].request = Some(json!({ "properties": {
+                "mode": "Incremental",
+                "template": template,
+                "parameters": parameters,
+            }}));
+        }
+        "409 DeploymentCannotBeCancelled POST Microsoft.Resources/deployments" => {
+            let template = json!({
+                "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+                "contentVersion": "1.0.0.0",
+                "resources": [],
+            });
+            let body = json!({ "properties": { "mode": "Incremental", "template": template } });
+            let id = maker.id(
+                "Microsoft.Resources/deployments",
+                &recording.named("deployments"),
+            );
+            maker.put(&id, "2022-09-01", body).await?;
         }
         "200 InvalidParameter GET operation" => {
             maker.image("image", &[]).await?;
