@@ -23,6 +23,7 @@
 //! the host names.
 
 mod arm;
+mod assumption;
 mod azure_names;
 mod blob;
 mod builder;
@@ -39,6 +40,7 @@ mod tls;
 mod vhd;
 
 pub use arm::pace::Timing;
+pub use assumption::Assumption;
 pub use blob::SasShape;
 pub use builder::EmulatorBuilder;
 pub use clock::Clock;

@@ -22,6 +22,7 @@ use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
 use super::{Context, deployments, disks, gallery, groups, images, network, vms};
+use crate::assumption::Assumption;
 use crate::login::signature;
 use crate::state::Power;
 
@@ -247,6 +248,9 @@ impl Context<'_> {
             "Another operation on this resource is in progress: '{resource}'. Wait until it has ended and try again."
         );
         Err(match origin {
+            Origin::Network if self.assumes(Assumption::BusyNetworkIsConflict) => {
+                ArmError::network(409, "AnotherOperationInProgress", message)
+            }
             Origin::Network => {
                 ArmError::network(429, "RetryableErrorDueToAnotherOperation", message)
                     .with_header("retry-after", "1")
@@ -501,6 +505,12 @@ impl Context<'_> {
             }
         };
         match &operation.status {
+            Status::Running
+                if matches!(operation.dialect, Dialect::Disk | Dialect::Compute)
+                    && self.assumes(Assumption::ResultIsEmptyWhileRunning) =>
+            {
+                Answer::empty(200)
+            }
             Status::Running => self.waiting(operation, again(Answer::empty(202))),
             Status::Succeeded(Some(output)) => Answer::json(200, self.shown(output)),
             // A type of no content, as recorded.

@@ -56,6 +56,7 @@ use self::error::ArmError;
 use self::id::{Kind, ResourceId};
 use self::journal::{Answered, Journal};
 use self::pace::Timing;
+use crate::assumption::Assumption;
 use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
@@ -81,6 +82,8 @@ pub(crate) struct Settings {
     /// How many items an answer to a list has at most.
     pub(crate) page_size: Option<NonZeroUsize>,
     pub(crate) access: Access,
+    /// What is done in another way than by default.
+    pub(crate) assumed: Vec<Assumption>,
 }
 
 /// Who may do what, and from when on.

@@ -180,6 +180,9 @@ fn resource(
 ) -> Result {
     let call = context.call;
     match (kind, call.method.as_str(), below) {
+        (_, "GET", []) if context.is_going(group, kind, name) => {
+            Err(ArmError::resource_not_found(kind, name, group))
+        }
         (Kind::Vm, "GET", []) => vms::get(context, group, name),
         (Kind::GalleryVersion, "GET", []) => gallery::versions::get(context, group, name),
         (_, "GET", []) => context.get(group, kind, name),

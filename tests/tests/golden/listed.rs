@@ -340,6 +340,11 @@ pub(crate) const ERRORS: &[Listed] = &[
         "the same: it names line and column",
     ),
     listed(
+        "400 InvalidTemplate PUT Microsoft.Resources/deployments",
+        "body:error.message",
+        "it names the parameters of the template, here in the order of the alphabet",
+    ),
+    listed(
         "409 DeploymentCannotBeCancelled POST Microsoft.Resources/deployments",
         "body:error.message",
         "deployments do not expire here",
