@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::arm::Arm;
 use crate::builder::EmulatorBuilder;
 use crate::fault::Faults;
+use crate::operation::Operation;
 
 /// A request that Resource Manager answered; logins are not among them.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ use crate::fault::Faults;
 pub struct RecordedRequest {
     /// `GET`, `PUT` …
     pub method: String,
+    /// What it asked for; `None` where that has no name.
+    pub operation: Option<Operation>,
     /// As sent, with all query parameters.
     pub path_and_query: String,
     /// The `api-version` of the query, where there was one.

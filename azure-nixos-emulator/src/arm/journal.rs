@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::call::Call;
 use crate::emulator::RecordedRequest;
+use crate::fault::Plane;
+use crate::operation::Operation;
 
 /// How many requests are remembered.
 const REMEMBERED: usize = 10_000;
@@ -52,6 +54,11 @@ impl Journal {
             size,
             RecordedRequest {
                 method: call.method.to_string(),
+                operation: Operation::of_request(
+                    Plane::Arm,
+                    call.method.as_str(),
+                    &call.path_and_query,
+                ),
                 path_and_query: call.path_and_query.clone(),
                 api_version: call.query("api-version").map(ToOwned::to_owned),
                 body: serde_json::from_slice::<Value>(&call.body).ok(),
