@@ -75,6 +75,7 @@ impl Place {
     }
 }
 
+#[allow(clippy::future_not_send, reason = "it is waited for where it is made")]
 async fn for_each(road: impl AsyncFn(Place)) {
     join_all(Assumption::ALL.iter().map(async |assumption| {
         let place = Place::new(*assumption).await;
