@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::transfer::Transfer;
 use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -66,21 +67,23 @@ pub(crate) enum ProgressMode {
     Auto,
     /// Lines
     Plain,
+    /// One JSON object a line
+    Json,
     /// Nothing
     None,
 }
 
 const UPLOAD_IMAGE_JSON: &str = "\
 With -o json, one object: image_id, disk_id (when it was kept), location, generation, reused, bytes_logical, \
-bytes_sent, bytes_skipped, requests, retries, integrity, verified, seconds, warnings, and with -b the machine as vm.";
+bytes_sent, bytes_resumed, bytes_skipped, requests, retries, integrity, verified, seconds, warnings, and with -b the machine as vm.";
 
 const BOOT_VM_JSON: &str = "\
 With -o json, one object: vm_id, location, public_ip, admin_username, ssh_private_key (when it was made), \
 ssh_command, warnings.";
 
 const UPLOAD_VHD_JSON: &str = "\
-With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, bytes_skipped, requests, retries, \
-integrity, verified, seconds.";
+With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, bytes_resumed, bytes_skipped, \
+requests, retries, integrity, verified, seconds.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -92,7 +95,7 @@ pub(crate) enum Command {
     BootVm(Box<BootVm>),
     /// Upload a disk image to a managed disk, or to wherever an access URL leads
     #[command(after_help = UPLOAD_VHD_JSON)]
-    UploadVhd(UploadVhd),
+    UploadVhd(Box<UploadVhd>),
     /// Say what is in a disk image file, and what Azure would say of it
     Inspect(Inspect),
     /// Serve a local Azure for other clients until Ctrl-C
@@ -142,6 +145,8 @@ pub(crate) struct UploadImage {
     /// Keep the managed disk that the image is made from
     #[arg(long)]
     pub(crate) keep_disk: bool,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
 }
 
 /// Reads a generation; Clap shows one sentence, so the hint goes into it.
@@ -243,6 +248,8 @@ pub(crate) struct UploadVhd {
     /// Region [default: that of the group, westus2 for a new one]
     #[arg(short, long, requires = "name")]
     pub(crate) location: Option<String>,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
 }
 
 #[derive(Clone, Debug, Args)]

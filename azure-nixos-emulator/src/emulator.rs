@@ -37,6 +37,7 @@ pub struct RecordedRequest {
 pub struct Emulator {
     pub(crate) arm: Arc<Arm>,
     pub(crate) blob_url: String,
+    pub(crate) proxy_url: Option<String>,
     pub(crate) ca_pem: String,
     pub(crate) ca_path: PathBuf,
     pub(crate) faults: Faults,
@@ -67,10 +68,18 @@ impl Emulator {
         &self.arm.settings().arm_url
     }
 
-    /// The base URL of the page blobs: `http://127.0.0.1:PORT`.
+    /// The base URL of the page blobs: `http://127.0.0.1:PORT`, or `https://localhost:PORT` with
+    /// [`blob_https`](EmulatorBuilder::blob_https).
     #[must_use]
     pub fn blob_url(&self) -> &str {
         &self.blob_url
+    }
+
+    /// The URL of the proxy, `http://127.0.0.1:PORT`, where
+    /// [one was asked for](EmulatorBuilder::proxy_port). It is what `HTTPS_PROXY` has to be.
+    #[must_use]
+    pub fn proxy_url(&self) -> Option<&str> {
+        self.proxy_url.as_deref()
     }
 
     /// The certificate that clients have to trust, as PEM. It stays the same for a state directory.
@@ -131,6 +140,21 @@ impl Emulator {
     #[must_use]
     pub fn image_file(&self, group: &str, name: &str) -> PathBuf {
         self.arm.settings().image_file(group, name)
+    }
+
+    /// The file with the content of the OS disk of an image version in a Compute Gallery, footer
+    /// included.
+    #[must_use]
+    pub fn image_version_file(
+        &self,
+        group: &str,
+        gallery: &str,
+        definition: &str,
+        version: &str,
+    ) -> PathBuf {
+        self.arm
+            .settings()
+            .version_file(group, &format!("{gallery}/{definition}/{version}"))
     }
 
     /// The requests that Resource Manager answered since the start, oldest first; the last 10,000.

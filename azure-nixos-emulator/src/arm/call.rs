@@ -19,6 +19,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) authorization: Option<String>,
     pub(crate) body: Bytes,
+    /// The scheme and host that it came to, where they are Azure's own; `None` is loopback.
+    pub(crate) base: Option<String>,
 }
 
 impl Call {
@@ -45,6 +47,7 @@ impl Call {
             method,
             authorization,
             body,
+            base: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod copy;
 mod disks;
 pub(crate) mod error;
 mod footer;
+mod gallery;
 mod groups;
 mod id;
 mod images;
@@ -20,6 +21,7 @@ pub(crate) mod lro;
 mod names;
 mod network;
 pub(crate) mod pace;
+mod pages;
 mod providers;
 mod resources;
 mod route;
@@ -30,6 +32,7 @@ mod versions;
 mod vms;
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,14 +41,16 @@ use std::time::SystemTime;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State as Extract;
-use axum::http::{Request, Response, header};
+use axum::http::{HeaderMap, Request, Response, header};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
+use self::id::{Kind, ResourceId};
 use self::pace::Timing;
+use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
 use crate::control::{self, Controlled};
@@ -68,9 +73,13 @@ const REMEMBERED: usize = 10_000;
 pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) arm_url: String,
-    pub(crate) blob_url: String,
     pub(crate) timing: Timing,
+    pub(crate) blob_urls: BlobUrls,
     pub(crate) durable: bool,
+    /// Whether the disks of an image version can be made of managed disks, and not of snapshots only.
+    pub(crate) versions_from_disks: bool,
+    /// How many items an answer to a list has at most.
+    pub(crate) page_size: Option<NonZeroUsize>,
 }
 
 impl Settings {
@@ -83,9 +92,29 @@ impl Settings {
         self.file("images", group, name)
     }
 
+    /// The file with the content of the OS disk of an image version. The name has those of the
+    /// gallery and the image definition before it.
+    pub(crate) fn version_file(&self, group: &str, name: &str) -> PathBuf {
+        self.file("galleries", group, name)
+    }
+
+    /// The file with the content of a disk or of a snapshot.
+    pub(crate) fn content_file(&self, id: &ResourceId) -> PathBuf {
+        let kind = match id.kind {
+            Kind::Snapshot => "snapshots",
+            _ => "disks",
+        };
+        self.file(kind, &id.group, &id.name)
+    }
+
     fn file(&self, kind: &str, group: &str, name: &str) -> PathBuf {
         let directory = own_case(&self.state_dir.join(kind), group);
-        own_case(&directory, &format!("{name}.vhd"))
+        let (inside, leaf) = name.rsplit_once('/').unwrap_or(("", name));
+        let directory = inside
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .fold(directory, |directory, part| own_case(&directory, part));
+        own_case(&directory, &format!("{leaf}.vhd"))
     }
 }
 
@@ -252,7 +281,10 @@ impl Arm {
         } else {
             route::answer(&mut context)
         };
-        let answer = answer.unwrap_or_else(Answer::from);
+        let base = call.base.as_deref().unwrap_or(&self.settings.arm_url);
+        let answer = answer
+            .and_then(|answer| pages::cut(call, base, self.settings.page_size, answer))
+            .unwrap_or_else(Answer::from);
         if (settled || !call.method.is_safe())
             && let Err(error) = store.save()
         {
@@ -326,7 +358,8 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
     let authorization = text_of(header::AUTHORIZATION);
     let content_type = text_of(header::CONTENT_TYPE);
     let method = parts.method.clone();
-    let call = Call::new(parts.method, &parts.uri, authorization, body);
+    let mut call = Call::new(parts.method, &parts.uri, authorization, body);
+    call.base = own_name(&parts.headers);
     if action == FaultAction::ExpireToken {
         arm.expire_token(&call);
     }
@@ -366,9 +399,12 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             }
         }
         response
-    } else if let Some(response) =
-        login::answer(&arm.identity, &arm.settings.arm_url, &call, arm.clock.now())
-    {
+    } else if let Some(response) = login::answer(
+        &arm.identity,
+        call.base.as_deref().unwrap_or(&arm.settings.arm_url),
+        &call,
+        arm.clock.now(),
+    ) {
         response
     } else {
         let worker = Arc::clone(&arm);
@@ -386,6 +422,14 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         }
     };
     fault::spoil(&action, &method, response).await
+}
+
+/// The base URL of a request that came by one of Azure's own names, through the proxy: what it is
+/// answered with leads there again.
+fn own_name(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let host = azure_names::without_port(host).to_ascii_lowercase();
+    azure_names::is_resource_manager(&host).then(|| format!("https://{host}"))
 }
 
 /// The answer to an error that no handler saw.

@@ -54,7 +54,7 @@ const fn pace(
 fn recorded(work: &Work, resource: &str) -> Pace {
     let kind = ResourceId::parse(resource).map(|id| id.kind);
     match work {
-        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated => {
+        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated | Work::DiskResized(..) => {
             pace(100, Some(2), None, None)
         }
         Work::DiskGranted { .. } | Work::DiskRevoked => pace(400, None, None, None),
@@ -62,6 +62,12 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::ImageCopied(_) | Work::ImageUpdated | Work::ImageDeleted => {
             pace(5_000, None, None, None)
         }
+        Work::GalleryUpdated | Work::GalleryDeleted => pace(200, None, None, None),
+        Work::VersionCopied(..) => pace(420_000, Some(60), Some(60), Some(60)),
+        Work::VersionUpdated(_) => pace(120_000, Some(60), Some(60), Some(60)),
+        // Such failures have the same time at their start and at their end.
+        Work::VersionRefused { .. } => pace(0, Some(60), Some(60), Some(60)),
+        Work::VersionDeleted => pace(90_000, Some(60), Some(60), Some(60)),
         Work::VmCreated => pace(40_000, Some(10), Some(50), None),
         Work::VmUpdated => pace(10_000, Some(10), None, None),
         Work::VmPower(_) => pace(30_000, Some(10), Some(36), None),

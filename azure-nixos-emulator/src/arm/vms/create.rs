@@ -8,7 +8,8 @@ use super::super::answer::Result;
 use super::super::clock_text::timestamp;
 use super::super::disks::{self, gone};
 use super::super::error::ArmError;
-use super::super::id::{Kind, ResourceId};
+use super::super::gallery;
+use super::super::id::{Kind, ResourceId, leaf};
 use super::super::names;
 use super::super::resources::{identify, set_state};
 use super::super::skus::Size;
@@ -94,8 +95,10 @@ pub(super) fn fill_in(
             let of_image = &image.body["properties"]["storageProfile"]["osDisk"];
             os_disk["osType"] = of_image["osType"].clone();
             if os_disk["managedDisk"].get("storageAccountType").is_none() {
-                os_disk["managedDisk"]["storageAccountType"] =
-                    of_image["storageAccountType"].clone();
+                os_disk["managedDisk"]["storageAccountType"] = of_image
+                    .get("storageAccountType")
+                    .cloned()
+                    .unwrap_or_else(|| json!(size.best_storage()));
             }
             if os_disk.get("diskSizeGB").is_none() {
                 os_disk["diskSizeGB"] = of_image["diskSizeGB"].clone();
@@ -115,7 +118,13 @@ pub(super) fn fill_in(
     }
     properties["storageProfile"]["dataDisks"] = json!(data_disks);
     if let Source::Image(image) = source {
-        properties["storageProfile"]["imageReference"]["id"] = json!(image.id);
+        let reference = &mut properties["storageProfile"]["imageReference"];
+        if gallery::is_gallery_image(&image.id) {
+            // The client's own id stays: it may be that of the definition.
+            reference["exactVersion"] = json!(leaf(&image.id));
+        } else {
+            reference["id"] = json!(image.id);
+        }
     }
     if let Some(profile) = properties["osProfile"].as_object_mut() {
         profile.remove("adminPassword");
@@ -158,13 +167,11 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
         set_state(context.state.resource_mut(id), "Failed");
         return Err(error);
     }
-    let image = body["properties"]["storageProfile"]["imageReference"]["id"]
-        .as_str()
-        .map(ToOwned::to_owned);
+    let image = image_of(context, &body);
     let generation = image
         .as_ref()
-        .and_then(|image| context.state.resource(image))
         .map(|image| image.body["properties"]["hyperVGeneration"].clone());
+    let image = image.map(|image| image.id);
     let mut number = 1;
     let profile = body["properties"]["storageProfile"].clone();
     let mut os_disk = profile["osDisk"].clone();
@@ -193,12 +200,20 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
     Ok(None)
 }
 
+/// The image that a machine is made of: a managed one, or a gallery's in the form of one.
+fn image_of(context: &Context<'_>, body: &Value) -> Option<Resource> {
+    let reference = &body["properties"]["storageProfile"]["imageReference"];
+    let id = reference["id"].as_str()?;
+    if gallery::is_gallery_image(id) {
+        return gallery::used_image(context.state, reference);
+    }
+    context.state.resource(id).cloned()
+}
+
 /// An OS disk cannot be smaller than its image. Azure finds out while it creates the machine.
 fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
     let profile = &body["properties"]["storageProfile"];
-    let image = profile["imageReference"]["id"]
-        .as_str()
-        .and_then(|image| context.state.resource(image));
+    let image = image_of(context, body);
     let of_image = image.and_then(|image| {
         image.body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"].as_u64()
     });
@@ -259,6 +274,9 @@ fn make_disk(
             "diskSizeGB": size,
             "diskSizeBytes": size.as_u64().map(|size| size << 30),
             "creationData": match image {
+                Some(image) if gallery::is_gallery_image(image) => {
+                    json!({ "createOption": "FromImage", "galleryImageReference": { "id": image } })
+                }
                 Some(image) => json!({ "createOption": "FromImage", "imageReference": { "id": image } }),
                 None => json!({ "createOption": "Empty" }),
             },

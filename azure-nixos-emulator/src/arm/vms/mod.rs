@@ -31,6 +31,11 @@ pub(crate) fn user<'a>(state: &'a State, id: &str) -> Option<&'a Resource> {
     })
 }
 
+/// Whether what makes a machine one of a kind was taken off its disks. None can be told so yet.
+pub(crate) fn is_generalized(_machine: &Resource) -> bool {
+    false
+}
+
 /// The power state of the machine that uses an interface.
 pub(crate) fn power_of_user(state: &State, id: &str) -> Option<Power> {
     user(state, id).and_then(|machine| match &machine.inner {
