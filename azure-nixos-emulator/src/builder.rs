@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
-use crate::arm::{Arm, Settings};
+use crate::arm::{Access, Arm, Settings};
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
 use crate::clock::Clock;
@@ -38,9 +38,10 @@ pub struct EmulatorBuilder {
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
-    faults: Vec<FaultRule>,
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
+    access: Access,
+    faults: Vec<FaultRule>,
 }
 
 impl EmulatorBuilder {
@@ -58,9 +59,10 @@ impl EmulatorBuilder {
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
-            faults: Vec::new(),
             versions_from_disks: true,
             page_size: None,
+            access: Access::default(),
+            faults: Vec::new(),
         }
     }
 
@@ -175,14 +177,6 @@ impl EmulatorBuilder {
         self
     }
 
-    /// A rule by which requests fail from the start on; may be given more than once. Rules that
-    /// come and go are the business of [`Emulator::faults`].
-    #[must_use]
-    pub fn fault(mut self, rule: FaultRule) -> Self {
-        self.faults.push(rule);
-        self
-    }
-
     /// Whether the disks of an image version can be made of managed disks, and not of snapshots
     /// only. Default true: clients offer it, and what Azure says to it is in no recording.
     #[must_use]
@@ -196,6 +190,42 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn page_size(mut self, items: NonZeroUsize) -> Self {
         self.page_size = Some(items);
+        self
+    }
+
+    /// How long Resource Manager does not know a new principal: until then a role assignment for it
+    /// is refused with `PrincipalNotFound`. Default 0.
+    ///
+    /// A request that says the `principalType` is spared, as the documentation has it; see
+    /// [`EmulatorBuilder::role_replication_despite_type`].
+    #[must_use]
+    pub fn role_replication(mut self, delay: Duration) -> Self {
+        self.access.replication = delay;
+        self
+    }
+
+    /// Whether a role assignment is refused for a principal that is not known yet although the
+    /// request says its `principalType`. Default false.
+    #[must_use]
+    pub fn role_replication_despite_type(mut self, despite: bool) -> Self {
+        self.access.replication_despite_type = despite;
+        self
+    }
+
+    /// An action that the caller may not do: `Microsoft.Authorization/roleAssignments/write`, or
+    /// with `*` for any part of it: `Microsoft.Compute/*/delete`. Such requests are answered with
+    /// `403 AuthorizationFailed`. Default: none.
+    #[must_use]
+    pub fn deny(mut self, action: impl Into<String>) -> Self {
+        self.access.denied.push(action.into());
+        self
+    }
+
+    /// A rule by which requests fail from the start on; may be given more than once. Rules that
+    /// come and go are the business of [`Emulator::faults`].
+    #[must_use]
+    pub fn fault(mut self, rule: FaultRule) -> Self {
+        self.faults.push(rule);
         self
     }
 
@@ -219,6 +249,9 @@ impl EmulatorBuilder {
             Some(port) => Some(Listening::bind(port, "the proxy").await?),
             None => None,
         };
+        let proxy_url = proxy_listener
+            .as_ref()
+            .map(|listener| format!("http://127.0.0.1:{}", listener.port()));
         let (arm_port, blob_port) = (arm_listener.port(), blob_listener.port());
         let arm_url = format!("https://localhost:{arm_port}");
         let blob_url = if self.blob_https {
@@ -246,14 +279,12 @@ impl EmulatorBuilder {
             durable: self.durable,
             versions_from_disks: self.versions_from_disks,
             page_size: self.page_size,
+            access: self.access,
         };
-        let proxy_url = proxy_listener
-            .as_ref()
-            .map(|listener| format!("http://127.0.0.1:{}", listener.port()));
-        let (announced_blob_url, announced_proxy_url) = (blob_url.clone(), proxy_url.clone());
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());
         let sas_shape = self.sas_shape;
+        let (announced_blob_url, announced_proxy_url) = (blob_url.clone(), proxy_url.clone());
         let (tls, blobs, arm) = tokio::task::spawn_blocking(move || {
             let tls = Tls::open(&state_dir, opened_names)?;
             let store = Store::open(&state_dir, durable)?;

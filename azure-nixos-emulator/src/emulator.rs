@@ -29,6 +29,10 @@ pub struct RecordedRequest {
     pub body: Option<Value>,
     /// The status it was answered with; 0 when the connection was closed instead.
     pub status: u16,
+    /// The headers of the answer, names in lower case.
+    pub response_headers: Vec<(String, String)>,
+    /// The document of the answer, where it had one.
+    pub response_body: Option<Value>,
 }
 
 /// A local Azure that is up; see the [crate's documentation](crate) for an example.
@@ -157,7 +161,8 @@ impl Emulator {
             .version_file(group, &format!("{gallery}/{definition}/{version}"))
     }
 
-    /// The requests that Resource Manager answered since the start, oldest first; the last 10,000.
+    /// The requests that Resource Manager answered since the start, oldest first; the last
+    /// 10,000, or fewer where their bodies are more than 64 MiB together.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.arm.requests()

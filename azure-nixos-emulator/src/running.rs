@@ -27,7 +27,8 @@ pub struct Running {
     pub arm_url: String,
     /// The base URL of the page blobs.
     pub blob_url: String,
-    /// The URL of the proxy, where there is one.
+    /// The forward proxy for Azure's own host names, where there is one.
+    #[serde(default)]
     pub proxy_url: Option<String>,
     /// The certificate to trust.
     pub ca_path: PathBuf,

@@ -308,6 +308,41 @@ async fn lost_updates_are_answered_and_change_nothing() {
     );
 }
 
+#[tokio::test]
+async fn a_login_fails_in_the_words_of_the_login_service() {
+    let dir = tempdir().unwrap();
+    let emulator = builder(dir.path()).start().await.unwrap();
+    let rule = on("login.token").times(1);
+    let rule = rule
+        .respond(503, "temporarily_unavailable")
+        .header("Retry-After", "1");
+    emulator.faults().add(rule);
+    let url = format!(
+        "{}/{}/oauth2/v2.0/token",
+        emulator.arm_url(),
+        emulator.tenant_id()
+    );
+    let form = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}&scope=https%3A%2F%2Fmanagement.azure.com%2F.default",
+        emulator.client_id(),
+        emulator.client_secret().replace('~', "%7E")
+    );
+    let http = common::http(&emulator);
+    let ask = || http.post(&url).body(form.clone()).send();
+    let refused = ask().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let body: serde_json::Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert_eq!(body["error"], "temporarily_unavailable");
+    assert!(
+        body["error_description"]
+            .as_str()
+            .unwrap()
+            .starts_with("AADSTS90033: ")
+    );
+    assert_eq!(ask().await.unwrap().status(), 200);
+}
+
 #[test]
 fn operations_are_named_in_a_stable_way() {
     // A name is an interface: rules in files use it.

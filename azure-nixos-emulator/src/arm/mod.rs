@@ -9,24 +9,33 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod clock_text;
 mod copy;
+pub(crate) mod deployments;
+mod directory;
 mod disks;
 pub(crate) mod error;
+mod faults;
 mod footer;
 mod gallery;
 mod groups;
+mod headers;
 mod id;
+mod identities;
 mod images;
-mod lost;
+mod journal;
 pub(crate) mod lro;
 mod names;
 mod network;
 pub(crate) mod pace;
 mod pages;
+mod permissions;
 mod providers;
+mod resource_filter;
 mod resources;
+mod roles;
 mod route;
 mod shape;
 mod skus;
+mod ssh_keys;
 mod subscriptions;
 mod versions;
 mod vms;
@@ -36,19 +45,19 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, Request, Response, header};
-use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
 use self::id::{Kind, ResourceId};
+use self::journal::{Answered, Journal};
 use self::pace::Timing;
 use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
@@ -59,14 +68,10 @@ use crate::error::EmulatorError;
 use crate::fault::{self, FaultAction, Faults, Plane};
 use crate::lock::StateLock;
 use crate::login;
-use crate::operation::Operation;
 use crate::state::{Identity, Registration, State, Store};
 
 /// The largest request body, which is Azure's own limit.
 const LARGEST_BODY: usize = 4 << 20;
-
-/// How many requests are remembered for tests.
-const REMEMBERED: usize = 10_000;
 
 /// What does not change while it runs.
 #[derive(Clone, Debug)]
@@ -80,6 +85,18 @@ pub(crate) struct Settings {
     pub(crate) versions_from_disks: bool,
     /// How many items an answer to a list has at most.
     pub(crate) page_size: Option<NonZeroUsize>,
+    pub(crate) access: Access,
+}
+
+/// Who may do what, and from when on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// How long a new principal is not known.
+    pub(crate) replication: Duration,
+    /// Whether that holds for requests that say the type of the principal.
+    pub(crate) replication_despite_type: bool,
+    /// Actions that the caller may not do.
+    pub(crate) denied: Vec<String>,
 }
 
 impl Settings {
@@ -142,7 +159,7 @@ pub(crate) struct Arm {
     blobs: PageBlobs,
     clock: Clock,
     faults: Faults,
-    requests: Mutex<VecDeque<RecordedRequest>>,
+    journal: Mutex<Journal>,
     /// SHA-256 of the tokens that a fault let expire before their time.
     expired: Mutex<VecDeque<[u8; 32]>>,
     /// While an update is lost: what handlers start beside the state does not begin.
@@ -176,7 +193,7 @@ impl Arm {
             blobs,
             clock,
             faults,
-            requests: Mutex::default(),
+            journal: Mutex::default(),
             expired: Mutex::default(),
             is_losing: AtomicBool::new(false),
             copies: TaskTracker::new(),
@@ -210,8 +227,8 @@ impl Arm {
     }
 
     pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.iter().cloned().collect()
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.all()
     }
 
     /// Namespaces begin unregistered unless the state knows them.
@@ -276,12 +293,12 @@ impl Arm {
             api_version: "",
         };
         let settled = context.settle();
+        let base = call.base.as_deref().unwrap_or(&self.settings.arm_url);
         let answer = if is_lost {
             context.lose(route::answer)
         } else {
             route::answer(&mut context)
         };
-        let base = call.base.as_deref().unwrap_or(&self.settings.arm_url);
         let answer = answer
             .and_then(|answer| pages::cut(call, base, self.settings.page_size, answer))
             .unwrap_or_else(Answer::from);
@@ -293,23 +310,26 @@ impl Arm {
         answer
     }
 
-    fn remember(&self, call: &Call, status: u16) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if requests.len() == REMEMBERED {
-            requests.pop_front();
-        }
-        requests.push_back(RecordedRequest {
-            method: call.method.to_string(),
-            operation: Operation::of_request(
-                Plane::Arm,
-                call.method.as_str(),
-                &call.path_and_query,
-            ),
-            path_and_query: call.path_and_query.clone(),
-            api_version: call.query("api-version").map(ToOwned::to_owned),
-            body: serde_json::from_slice::<Value>(&call.body).ok(),
-            status,
+    fn remember(&self, call: &Call, answered: Option<Answered<'_>>) {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.add(call, answered);
+    }
+
+    /// The HTTP of an answer, which is remembered as it is sent; or as nothing at all when the
+    /// connection is closed instead.
+    fn respond(&self, call: &Call, answer: Answer, is_sent: bool) -> Response<Body> {
+        let body = answer.body.clone();
+        let length = body.as_ref().map_or(0, |body| body.to_string().len());
+        let answer = headers::add(call, answer);
+        let response = answer.into_response("LOCAL", call.bucket());
+        let answered = is_sent.then(|| Answered {
+            status: response.status().as_u16(),
+            headers: response.headers(),
+            body,
+            length,
         });
+        self.remember(call, answered);
+        response
     }
 }
 
@@ -385,20 +405,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         headers,
     } = &action
     {
-        let message = message
-            .clone()
-            .unwrap_or_else(|| format!("An injected fault: {code}."));
-        arm.remember(&call, *status);
-        let mut response = plain(ArmError::compute(*status, code, message));
-        for (name, value) in headers {
-            if let (Ok(name), Ok(value)) = (
-                header::HeaderName::try_from(name),
-                header::HeaderValue::try_from(value),
-            ) {
-                response.headers_mut().insert(name, value);
-            }
-        }
-        response
+        arm.respond_by_rule(&call, *status, code, message.as_deref(), headers)
     } else if let Some(response) = login::answer(
         &arm.identity,
         call.base.as_deref().unwrap_or(&arm.settings.arm_url),
@@ -412,8 +419,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         let is_unanswered = action == FaultAction::ResetAfter;
         let answered = tokio::task::spawn_blocking(move || {
             let answer = worker.answer(&call, is_lost);
-            worker.remember(&call, if is_unanswered { 0 } else { answer.status });
-            answer.into_response("LOCAL", call.bucket())
+            worker.respond(&call, answer, !is_unanswered)
         })
         .await;
         match answered {
