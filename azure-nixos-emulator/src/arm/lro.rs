@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
-use super::{Context, deployments, disks, groups, images, network, vms};
+use super::{Context, deployments, disks, groups, images, network, scale_sets, vms};
 use crate::login::signature;
 use crate::state::Power;
 
@@ -59,6 +59,12 @@ pub(crate) enum Work {
     VmDisksChanged,
     VmPower(Power),
     VmDeleted,
+    ScaleSetUpdated,
+    /// Of the machines with these numbers.
+    InstancesPower(Vec<u32>, Power),
+    InstancesUpgraded(Vec<u32>),
+    InstancesDeleted(Vec<u32>),
+    ScaleSetDeleted,
     NetworkUpdated,
     /// A subnet of the virtual network.
     SubnetUpdated(String),
@@ -119,6 +125,8 @@ impl Operation {
             Work::DiskDeleted
                 | Work::ImageDeleted
                 | Work::VmDeleted
+                | Work::InstancesDeleted(_)
+                | Work::ScaleSetDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
                 | Work::GroupDeleted
@@ -168,7 +176,13 @@ impl Context<'_> {
             Dialect::Disk => true,
             Dialect::Compute | Dialect::Network => {
                 operation.is_deletion()
-                    || matches!(operation.work, Work::VmPower(_) | Work::VmDisksChanged)
+                    || matches!(
+                        operation.work,
+                        Work::VmPower(_)
+                            | Work::VmDisksChanged
+                            | Work::InstancesPower(..)
+                            | Work::InstancesUpgraded(_)
+                    )
             }
             Dialect::Group => true,
         };
@@ -553,6 +567,13 @@ impl Context<'_> {
             Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
             Work::VmPower(power) => Some(vms::powered(self, id, *power)),
             Work::VmDeleted => Some(vms::deleted(self, id)),
+            Work::ScaleSetUpdated => Some(scale_sets::updated(self, id)),
+            Work::InstancesPower(numbers, power) => {
+                Some(scale_sets::powered(self, id, numbers, *power))
+            }
+            Work::InstancesUpgraded(numbers) => Some(scale_sets::upgraded(self, id, numbers)),
+            Work::InstancesDeleted(numbers) => Some(scale_sets::removed(self, id, numbers)),
+            Work::ScaleSetDeleted => Some(scale_sets::deleted(self, id)),
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),

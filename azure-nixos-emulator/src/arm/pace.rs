@@ -62,10 +62,15 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::ImageCopied(_) | Work::ImageUpdated | Work::ImageDeleted => {
             pace(5_000, None, None, None)
         }
-        Work::VmCreated => pace(40_000, Some(10), Some(50), None),
+        // Of scale sets no recording shows the times: they are those of machines.
+        Work::VmCreated | Work::ScaleSetUpdated => pace(40_000, Some(10), Some(50), None),
         Work::VmUpdated | Work::VmDisksChanged => pace(10_000, Some(10), None, None),
-        Work::VmPower(_) => pace(30_000, Some(10), Some(36), None),
-        Work::VmDeleted => pace(40_000, Some(10), Some(30), None),
+        Work::VmPower(_) | Work::InstancesPower(..) | Work::InstancesUpgraded(_) => {
+            pace(30_000, Some(10), Some(36), None)
+        }
+        Work::VmDeleted | Work::InstancesDeleted(_) | Work::ScaleSetDeleted => {
+            pace(40_000, Some(10), Some(30), None)
+        }
         Work::NetworkUpdated if kind == Some(Kind::PublicIp) => {
             pace(4_000, Some(1), Some(2), Some(2))
         }
