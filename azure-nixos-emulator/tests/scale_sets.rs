@@ -239,7 +239,8 @@ async fn machines_of_a_set_are_started_stopped_and_upgraded() {
     assert_eq!(latest().await, [true, false]);
 
     let network = resource("rg", "Microsoft.Network/virtualNetworks", "web");
-    assert_eq!(client.get(&network, NETWORK).await.status, 200);
+    let refused = client.delete(&network, NETWORK).await;
+    assert_eq!(refused.error(), (400, "InUseSubnetCannotBeDeleted"));
     let begun = act("delete", Some(json!({ "instanceIds": ["*"] }))).await;
     client.succeed(begun).await;
     assert!(machines(&client).await.is_empty());
