@@ -1,5 +1,6 @@
 //! The settings of a local Azure, and its start.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
 use crate::arm::{Access, Arm, Settings};
-use crate::blob::PageBlobs;
+use crate::azure_names::{AzureNames, BlobUrls};
+use crate::blob::{Options, PageBlobs, SasShape};
 use crate::clock::Clock;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
-use crate::fault::Faults;
+use crate::fault::{FaultRule, Faults};
 use crate::lock::StateLock;
-use crate::server::Listening;
+use crate::proxy;
+use crate::running::Running;
+use crate::server::{Listening, Speaks};
 use crate::state::{Store, create_private_dir};
 use crate::tls::Tls;
 
@@ -26,11 +30,18 @@ pub struct EmulatorBuilder {
     arm_port: u16,
     blob_port: u16,
     timing: Timing,
+    blob_https: bool,
+    blob_host: Option<String>,
+    proxy_port: Option<u16>,
+    sas_shape: SasShape,
     clock: Clock,
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
+    versions_from_disks: bool,
+    page_size: Option<NonZeroUsize>,
     access: Access,
+    faults: Vec<FaultRule>,
 }
 
 impl EmulatorBuilder {
@@ -40,11 +51,18 @@ impl EmulatorBuilder {
             arm_port: 0,
             blob_port: 0,
             timing: Timing::default(),
+            blob_https: false,
+            blob_host: None,
+            proxy_port: None,
+            sas_shape: SasShape::default(),
             clock: Clock::new(),
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
+            versions_from_disks: true,
+            page_size: None,
             access: Access::default(),
+            faults: Vec::new(),
         }
     }
 
@@ -66,6 +84,48 @@ impl EmulatorBuilder {
     #[must_use]
     pub fn blob_port(mut self, port: u16) -> Self {
         self.blob_port = port;
+        self
+    }
+
+    /// Whether the URLs of page blobs are `https://localhost:PORT/…` and not
+    /// `http://127.0.0.1:PORT/…`. The port itself speaks both, whichever a client begins with.
+    /// Default false: the client then needs no certificate.
+    #[must_use]
+    pub fn blob_https(mut self, https: bool) -> Self {
+        self.blob_https = https;
+        self
+    }
+
+    /// Gives out accesses to disks and the endpoints of storage accounts with the host names that
+    /// Azure gives them, ending in this suffix: an upload's is
+    /// `https://md-impexp-….z10.blob.storage.azure.net/…` for `"blob.storage.azure.net"`, which is
+    /// Azure's own. Clients such as AzCopy treat a managed disk differently from a storage account
+    /// and know it by that name.
+    ///
+    /// Such a name has to lead here: through the [proxy](Self::proxy_port), with which no port is
+    /// shown, or by a resolver of the client's; the port of the page blobs is then shown unless it
+    /// is 443. The certificate fits. Default: URLs on loopback.
+    #[must_use]
+    pub fn blob_host(mut self, suffix: impl Into<String>) -> Self {
+        self.blob_host = Some(suffix.into());
+        self
+    }
+
+    /// Starts a forward proxy on this port of 127.0.0.1, 0 being any free one, that connects
+    /// Azure's own names (`management.azure.com`, `login.microsoftonline.com`,
+    /// `*.blob.core.windows.net`, `*.blob.storage.azure.net`) to the local Azure and refuses every
+    /// other. A client with `HTTPS_PROXY` set to [`Emulator::proxy_url`] that trusts
+    /// [`Emulator::ca_path`] needs no other setting to take it for Azure. Default: none.
+    #[must_use]
+    pub fn proxy_port(mut self, port: u16) -> Self {
+        self.proxy_port = Some(port);
+        self
+    }
+
+    /// Which parameters the signatures of accesses to disks have. Default: [`SasShape::Policy`].
+    #[must_use]
+    pub fn sas_shape(mut self, shape: SasShape) -> Self {
+        self.sas_shape = shape;
         self
     }
 
@@ -117,6 +177,22 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Whether the disks of an image version can be made of managed disks, and not of snapshots
+    /// only. Default true: clients offer it, and what Azure says to it is in no recording.
+    #[must_use]
+    pub fn versions_from_disks(mut self, allowed: bool) -> Self {
+        self.versions_from_disks = allowed;
+        self
+    }
+
+    /// How many items an answer to a list of Resource Manager has at most; the rest is behind its
+    /// `nextLink`. Default: all of them, in one answer.
+    #[must_use]
+    pub fn page_size(mut self, items: NonZeroUsize) -> Self {
+        self.page_size = Some(items);
+        self
+    }
+
     /// How long Resource Manager does not know a new principal: until then a role assignment for it
     /// is refused with `PrincipalNotFound`. Default 0.
     ///
@@ -145,6 +221,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// A rule by which requests fail from the start on; may be given more than once. Rules that
+    /// come and go are the business of [`Emulator::faults`].
+    #[must_use]
+    pub fn fault(mut self, rule: FaultRule) -> Self {
+        self.faults.push(rule);
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -154,35 +238,76 @@ impl EmulatorBuilder {
     /// # Cancellation
     /// A dropped future has started nothing; what was made in the state directory stays there.
     pub async fn start(self) -> Result<Emulator, EmulatorError> {
+        let names = AzureNames::new(self.blob_host.as_deref())?;
         create_private_dir(&self.state_dir)?;
         let state_dir = std::path::absolute(&self.state_dir)
             .map_err(|source| EmulatorError::io("find", &self.state_dir, source))?;
-        let lock = StateLock::take(&state_dir, self.lock_patience).await?;
+        let mut lock = StateLock::take(&state_dir, self.lock_patience).await?;
         let arm_listener = Listening::bind(self.arm_port, "Resource Manager").await?;
         let blob_listener = Listening::bind(self.blob_port, "page blobs").await?;
-        let arm_url = format!("https://localhost:{}", arm_listener.port());
-        let blob_url = format!("http://127.0.0.1:{}", blob_listener.port());
+        let proxy_listener = match self.proxy_port {
+            Some(port) => Some(Listening::bind(port, "the proxy").await?),
+            None => None,
+        };
+        let proxy_url = proxy_listener
+            .as_ref()
+            .map(|listener| format!("http://127.0.0.1:{}", listener.port()));
+        let (arm_port, blob_port) = (arm_listener.port(), blob_listener.port());
+        let arm_url = format!("https://localhost:{arm_port}");
+        let blob_url = if self.blob_https {
+            format!("https://localhost:{blob_port}")
+        } else {
+            format!("http://127.0.0.1:{blob_port}")
+        };
+        let blob_urls = match &self.blob_host {
+            None => BlobUrls::Loopback {
+                base: blob_url.clone(),
+            },
+            Some(suffix) => BlobUrls::Azure {
+                suffix: suffix.clone(),
+                port: (proxy_listener.is_none() && blob_port != 443).then_some(blob_port),
+            },
+        };
 
-        let faults = Faults::default();
+        let faults = Faults::with_clock(self.clock.clone());
+        faults.replace(self.faults);
         let settings = Settings {
             state_dir: state_dir.clone(),
             arm_url: arm_url.clone(),
-            blob_url: blob_url.clone(),
             timing: self.timing,
+            blob_urls,
             durable: self.durable,
+            versions_from_disks: self.versions_from_disks,
+            page_size: self.page_size,
             access: self.access,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
-        let opened_faults = faults.clone();
+        let (opened_faults, opened_names) = (faults.clone(), names.clone());
+        let sas_shape = self.sas_shape;
+        let (announced_blob_url, announced_proxy_url) = (blob_url.clone(), proxy_url.clone());
         let (tls, blobs, arm) = tokio::task::spawn_blocking(move || {
-            let tls = Tls::open(&state_dir)?;
+            let tls = Tls::open(&state_dir, opened_names)?;
             let store = Store::open(&state_dir, durable)?;
-            let blobs = PageBlobs::open(&state_dir, clock.clone(), opened_faults.clone(), durable)
+            let options = Options { durable, sas_shape };
+            let blobs = PageBlobs::open(&state_dir, clock.clone(), opened_faults.clone(), options)
                 .map_err(|source| {
                     EmulatorError::io("open the page blobs of", &state_dir, source)
                 })?;
+            let identity = &store.state.identity;
+            lock.announce(&Running {
+                process: std::process::id(),
+                arm_url: settings.arm_url.clone(),
+                blob_url: announced_blob_url,
+                proxy_url: announced_proxy_url,
+                ca_path: tls.ca_path.clone(),
+                state_dir,
+                subscription_id: identity.subscription_id.to_string(),
+                tenant_id: identity.tenant_id.to_string(),
+                client_id: identity.client_id.to_string(),
+                client_secret: identity.client_secret.clone(),
+            })?;
             let arm = Arm::open(settings, store, blobs.clone(), clock, opened_faults, lock);
-            arm.start_unregistered(&unregistered);
+            arm.start_unregistered(&unregistered)?;
             arm.resume_copies();
             Ok::<_, EmulatorError>((tls, blobs, arm))
         })
@@ -195,15 +320,29 @@ impl EmulatorBuilder {
         let tasks = TaskTracker::new();
         arm_listener.serve(
             crate::arm::router(Arc::clone(&arm)),
-            Some(tls.server),
+            Speaks::Tls(Arc::clone(&tls.server)),
             &tasks,
             stop.clone(),
         );
-        blob_listener.serve(blobs.router(), None, &tasks, stop.clone());
+        blob_listener.serve(
+            blobs.router(),
+            Speaks::Either(tls.server),
+            &tasks,
+            stop.clone(),
+        );
+        if let Some(listener) = proxy_listener {
+            let targets = proxy::Targets {
+                names,
+                arm_port,
+                blob_port,
+            };
+            proxy::serve(listener, targets, &tasks, stop.clone());
+        }
         tracing::info!(arm = %arm_url, blobs = %blob_url, "the local Azure is up");
         Ok(Emulator {
             arm,
             blob_url,
+            proxy_url,
             ca_pem: tls.ca_pem,
             ca_path: tls.ca_path,
             faults,

@@ -1,5 +1,5 @@
-//! A local Azure: Resource Manager over https and the page blobs of managed disks over http, on
-//! loopback, with the state in a directory.
+//! A local Azure: Resource Manager over https and the page blobs of managed disks over http and
+//! https, on loopback, with the state in a directory.
 //!
 //! It is strict where Azure is strict: wrong api-versions, unknown fields, bad names, a disk in
 //! the wrong state, a missing token each get Azure's own status and error code. It shares no code
@@ -19,25 +19,35 @@
 //!
 //! What lives where: [`Emulator`] is the running thing and [`EmulatorBuilder`] its settings. `arm`
 //! is Resource Manager, one file per resource type; `blob` the data plane; `login` what Entra does;
-//! `server`, `tls`, `lock` and `state` carry them.
+//! `control` what the tests of other programs do to it; `server`, `tls`, `proxy`, `lock` and `state`
+//! carry them, and `azure_names` has the host names.
 
 mod arm;
+mod azure_names;
 mod blob;
 mod builder;
 mod clock;
+mod control;
 mod emulator;
 mod error;
 pub mod fault;
 mod lock;
 mod login;
+mod operation;
+mod proxy;
+mod running;
 mod server;
+mod span;
 mod state;
 mod tls;
 mod vhd;
 
 pub use arm::pace::Timing;
+pub use blob::SasShape;
 pub use builder::EmulatorBuilder;
 pub use clock::Clock;
 pub use emulator::{Emulator, RecordedRequest};
 pub use error::EmulatorError;
 pub use fault::Faults;
+pub use operation::{Operation, UnknownOperation};
+pub use running::Running;

@@ -1,6 +1,7 @@
-//! Accepts connections and carries HTTP/1.1 over them, with TLS for Resource Manager and login and
-//! without for page blobs. What is answered is decided elsewhere.
+//! Accepts connections and carries HTTP/1.1 over them, with TLS for Resource Manager and login, and
+//! with or without for page blobs, as each client likes. What is answered is decided elsewhere.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,11 +24,24 @@ use tokio_util::task::TaskTracker;
 use crate::error::EmulatorError;
 use crate::fault::deliver;
 
-/// How long a connection may take for its TLS handshake before it is given up.
+/// How long a connection may take for its first byte, and then for its TLS handshake, before it is
+/// given up.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// How long an answer that is under way may take once it is to stop.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The first byte of a TLS connection: a record that holds a handshake message.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a port speaks.
+#[derive(Clone)]
+pub(crate) enum Speaks {
+    /// https only.
+    Tls(Arc<ServerConfig>),
+    /// https to a client that begins with it, http to any other.
+    Either(Arc<ServerConfig>),
+}
 
 /// A port that is listened on.
 pub(crate) struct Listening {
@@ -64,11 +78,25 @@ impl Listening {
     pub(crate) fn serve(
         self,
         router: Router,
-        tls: Option<Arc<ServerConfig>>,
+        speaks: Speaks,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) {
-        let acceptor = tls.map(TlsAcceptor::from);
+        let ending = stop.clone();
+        self.accept(tasks, stop, move |stream| {
+            connection(stream, speaks.clone(), router.clone(), ending.clone())
+        });
+    }
+
+    /// Makes a task of `tasks` of every connection until `stop`.
+    pub(crate) fn accept<F>(
+        self,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+        connection: impl Fn(TcpStream) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let connections = tasks.clone();
         tasks.spawn(async move {
             loop {
@@ -85,33 +113,42 @@ impl Listening {
                         continue;
                     }
                 };
-                connections.spawn(connection(
-                    stream,
-                    acceptor.clone(),
-                    router.clone(),
-                    stop.clone(),
-                ));
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "no TCP_NODELAY");
+                }
+                connections.spawn(connection(stream));
             }
         });
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    acceptor: Option<TlsAcceptor>,
-    router: Router,
-    stop: CancellationToken,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
-    match acceptor {
-        None => speak(stream, router, stop).await,
-        Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => speak(stream, router, stop).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => tracing::debug!("TLS handshake timed out"),
-        },
+async fn connection(stream: TcpStream, speaks: Speaks, router: Router, stop: CancellationToken) {
+    let config = match speaks {
+        Speaks::Tls(config) => config,
+        Speaks::Either(config) => {
+            let mut first = [0];
+            let peeked = tokio::select! {
+                () = stop.cancelled() => return,
+                peeked = tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)) => peeked,
+            };
+            match peeked {
+                Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => config,
+                Ok(Ok(1)) => return speak(stream, router, stop).await,
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) => return tracing::debug!(%error, "connection ended early"),
+                Err(_) => return tracing::debug!("a connection stayed silent"),
+            }
+        }
+    };
+    let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream));
+    let shaken = tokio::select! {
+        () = stop.cancelled() => return,
+        shaken = handshake => shaken,
+    };
+    match shaken {
+        Ok(Ok(stream)) => speak(stream, router, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake timed out"),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) authorization: Option<String>,
     pub(crate) body: Bytes,
+    /// The scheme and host that it came to, where they are Azure's own; `None` is loopback.
+    pub(crate) base: Option<String>,
     /// Whether it is a resource of a template: there the case of properties does not matter.
     pub(crate) is_of_template: bool,
 }
@@ -47,6 +49,7 @@ impl Call {
             method,
             authorization,
             body,
+            base: None,
             is_of_template: false,
         }
     }

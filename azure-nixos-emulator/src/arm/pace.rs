@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::id::{Kind, ResourceId};
 use super::lro::{Operation, Work};
+use crate::state::Power;
 
 /// How long the long-running operations of a local Azure take, by its [`Clock`](crate::Clock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ const fn pace(
 fn recorded(work: &Work, resource: &str) -> Pace {
     let kind = ResourceId::parse(resource).map(|id| id.kind);
     match work {
-        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated => {
+        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated | Work::DiskResized(..) => {
             pace(100, Some(2), None, None)
         }
         Work::DiskGranted { .. } | Work::DiskRevoked => pace(400, None, None, None),
@@ -62,9 +63,16 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::ImageCopied(_) | Work::ImageUpdated | Work::ImageDeleted => {
             pace(5_000, None, None, None)
         }
+        Work::GalleryUpdated | Work::GalleryDeleted => pace(200, None, None, None),
+        Work::VersionCopied(..) => pace(420_000, Some(60), Some(60), Some(60)),
+        Work::VersionUpdated(_) => pace(120_000, Some(60), Some(60), Some(60)),
+        // Such failures have the same time at their start and at their end.
+        Work::VersionRefused { .. } => pace(0, Some(60), Some(60), Some(60)),
+        Work::VersionDeleted => pace(90_000, Some(60), Some(60), Some(60)),
         // Of scale sets no recording shows the times: they are those of machines.
         Work::VmCreated | Work::ScaleSetUpdated => pace(40_000, Some(10), Some(50), None),
         Work::VmUpdated | Work::VmDisksChanged => pace(10_000, Some(10), None, None),
+        Work::VmPower(Power::Stopped) => pace(10_000, None, None, None),
         Work::VmPower(_) | Work::InstancesPower(..) | Work::InstancesUpgraded(_) => {
             pace(30_000, Some(10), Some(36), None)
         }
@@ -77,8 +85,10 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         // An interface is there at once; its operation is over when it is first asked for.
         Work::NetworkUpdated if kind == Some(Kind::Nic) => pace(0, None, None, None),
         Work::NetworkUpdated | Work::SubnetUpdated(_) => pace(5_000, Some(3), Some(10), Some(10)),
+        Work::NetworkDeleted if kind == Some(Kind::Nic) => pace(1_000, None, None, None),
         Work::NetworkDeleted | Work::SubnetDeleted(_) => pace(10_000, Some(10), Some(10), Some(10)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
+        Work::Lost { seems, .. } => recorded(seems, resource),
     }
 }
 

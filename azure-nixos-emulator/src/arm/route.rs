@@ -9,8 +9,8 @@ use super::error::ArmError;
 use super::id::Kind;
 use super::network::{nic, nsg, public_ip, vnet};
 use super::{
-    Context, deployments, disks, groups, identities, images, permissions, providers, roles,
-    scale_sets, skus, ssh_keys, subscriptions, versions, vms,
+    Context, deployments, disks, gallery, groups, identities, images, permissions, providers,
+    roles, scale_sets, skus, ssh_keys, subscriptions, versions, vms,
 };
 
 /// Answers a request that carries a good token.
@@ -108,7 +108,7 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
         ["providers", namespace, "locations", location, kind, id @ ..] => {
             context.api_version = versions::check(parts[3], "locations", version)?;
             match (*namespace, *kind, id) {
-                ("microsoft.compute", "diskoperations" | "operations", [_])
+                ("microsoft.compute", "diskoperations" | "operations" | "capsoperations", [_])
                 | ("microsoft.network", "operations" | "operationresults", [_]) => {
                     context.provider_operation(parts[6], parts[7])
                 }
@@ -181,15 +181,23 @@ fn resource(
     let call = context.call;
     match (kind, call.method.as_str(), below) {
         (Kind::Vm, "GET", []) => vms::get(context, group, name),
+        (Kind::GalleryVersion, "GET", []) => gallery::versions::get(context, group, name),
         (_, "GET", []) => context.get(group, kind, name),
-        (Kind::Disk, "PUT", []) => disks::put(context, group, name),
-        (Kind::Disk, "PATCH", []) => disks::patch(context, group, name),
-        (Kind::Disk, "DELETE", []) => disks::delete(context, group, name),
-        (Kind::Disk, "POST", ["begingetaccess"]) => disks::grant(context, group, name),
-        (Kind::Disk, "POST", ["endgetaccess"]) => disks::revoke(context, group, name),
+        (Kind::Disk | Kind::Snapshot, "PUT", []) => disks::put(context, kind, group, name),
+        (Kind::Disk | Kind::Snapshot, "PATCH", []) => disks::patch(context, kind, group, name),
+        (Kind::Disk | Kind::Snapshot, "DELETE", []) => disks::delete(context, kind, group, name),
+        (Kind::Disk | Kind::Snapshot, "POST", ["begingetaccess"]) => {
+            disks::grant(context, kind, group, name)
+        }
+        (Kind::Disk | Kind::Snapshot, "POST", ["endgetaccess"]) => {
+            disks::revoke(context, kind, group, name)
+        }
         (Kind::Image, "PUT", []) => images::put(context, group, name),
         (Kind::Image, "PATCH", []) => images::patch(context, group, name),
         (Kind::Image, "DELETE", []) => images::delete(context, group, name),
+        (Kind::Gallery | Kind::GalleryImage | Kind::GalleryVersion, method, []) => {
+            gallery::answer(context, kind, method, group, name)
+        }
         (Kind::Vm, "PUT", []) => vms::put(context, group, name),
         (Kind::Vm, "PATCH", []) => vms::patch(context, group, name),
         (Kind::Vm, "DELETE", []) => vms::delete(context, group, name),

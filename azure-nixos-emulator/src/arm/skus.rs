@@ -261,12 +261,27 @@ impl Size {
         SIZES.iter().map(|size| size.name)
     }
 
-    fn sku(&self, location: &str) -> Value {
+    /// Whether its disks can be premium ones; its name says so.
+    fn has_premium_storage(&self) -> bool {
         let short = self.name.trim_start_matches("Standard_");
-        let has_premium_storage = short
+        short
             .split('_')
             .next()
-            .is_some_and(|name| name.contains('S') || name.contains('s'));
+            .is_some_and(|name| name.contains('S') || name.contains('s'))
+    }
+
+    /// The type of disk that is made with a machine where nothing else says it.
+    pub(crate) fn best_storage(&self) -> &'static str {
+        if self.has_premium_storage() {
+            "Premium_LRS"
+        } else {
+            "Standard_LRS"
+        }
+    }
+
+    fn sku(&self, location: &str) -> Value {
+        let short = self.name.trim_start_matches("Standard_");
+        let has_premium_storage = self.has_premium_storage();
         let capabilities = [
             ("MaxResourceVolumeMB", "0".to_owned()),
             ("vCPUs", self.cores.to_string()),

@@ -133,6 +133,14 @@ pub(crate) fn find_location(given: &str) -> Option<&'static str> {
         .find(|name| *name == folded)
 }
 
+/// How people read the name of a location: `East US 2`.
+pub(crate) fn display_name(location: &str) -> &str {
+    LOCATIONS
+        .iter()
+        .find(|(name, ..)| *name == location)
+        .map_or(location, |(_, display, _)| display)
+}
+
 /// The location of a resource's body, normalised.
 pub(crate) fn location_of(body: &Value, resource_type: &str) -> Result<&'static str> {
     let given = body["location"].as_str().unwrap_or_default();

@@ -11,6 +11,8 @@ const HTTP: &[BorrowedFormatItem<'_>] = format_description!(
 );
 const ISO: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:7]Z");
+const ISO_SECONDS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 /// The service counts in ticks of 100 ns since the first year, and its ETags are such counts.
 const EPOCH: OffsetDateTime = datetime!(0001-01-01 0:00 UTC);
 const TICKS_PER_SECOND: u64 = 10_000_000;
@@ -35,6 +37,13 @@ pub(super) fn http_date(ticks: u64) -> String {
 /// `1994-11-06T08:49:37.1234567Z`
 pub(super) fn iso(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(ISO).unwrap_or_default()
+}
+
+/// `1994-11-06T08:49:37Z`: the times of signatures.
+pub(super) fn iso_seconds(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(ISO_SECONDS)
+        .unwrap_or_default()
 }
 
 /// Ticks of an HTTP date.

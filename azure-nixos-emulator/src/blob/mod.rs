@@ -57,6 +57,7 @@ use crate::fault::Faults;
 use crate::vhd;
 
 pub(crate) use access::Access;
+pub use access::SasShape;
 use page_blob::{PageBlob, Place};
 use store::PAGE;
 
@@ -64,12 +65,21 @@ use store::PAGE;
 /// the largest size. Further requests wait, and their senders with them.
 const BODY_MEMORY: usize = 256 * 1024 * 1024;
 
+/// How a store is kept and what it gives out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Whether ending an access waits until everything is on the disk.
+    pub(crate) durable: bool,
+    pub(crate) sas_shape: SasShape,
+}
+
 /// The page blobs of one state directory. Clones are the same store.
 #[derive(Clone)]
 pub(crate) struct PageBlobs(Arc<Inner>);
 
 struct Inner {
     place: Place,
+    sas_shape: SasShape,
     clock: Clock,
     faults: Faults,
     blobs: RwLock<HashMap<Uuid, Arc<PageBlob>>>,
@@ -95,11 +105,11 @@ impl PageBlobs {
         state_dir: &Path,
         clock: Clock,
         faults: Faults,
-        durable: bool,
+        options: Options,
     ) -> io::Result<Self> {
         let place = Place {
             state_dir: std::path::absolute(state_dir)?,
-            durable,
+            durable: options.durable,
         };
         std::fs::create_dir_all(place.records())?;
         let mut blobs = HashMap::new();
@@ -122,6 +132,7 @@ impl PageBlobs {
         }
         Ok(Self(Arc::new(Inner {
             place,
+            sas_shape: options.sas_shape,
             clock,
             faults,
             blobs: RwLock::new(blobs),
@@ -142,6 +153,46 @@ impl PageBlobs {
                 format!("a page blob of {length} bytes is not a whole number of pages"),
             ));
         }
+        self.insert(id, file, |file| {
+            PageBlob::create(&self.0.place, id, file, length, self.now())
+        })
+    }
+
+    /// Makes a page blob of a file that is there, which keeps its content. The pages that it has
+    /// data in are the written ones. A blob of this id and this file that exists is
+    /// [looked at again](Self::rescan).
+    ///
+    /// # Errors
+    /// When the file is not a whole number of pages, when the id or the file belongs to another
+    /// blob, or when a file cannot be read or written.
+    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
+    pub(crate) fn adopt(&self, id: Uuid, file: &Path) -> io::Result<()> {
+        let absolute = std::path::absolute(file)?;
+        if self.get(id).is_some_and(|blob| blob.file == absolute) {
+            return self.rescan(id);
+        }
+        self.insert(id, &absolute, |file| {
+            PageBlob::adopt(&self.0.place, id, file, self.now())
+        })
+    }
+
+    /// Looks at the blob's file again, after another program wrote it or put another in its place:
+    /// the pages that it has data in are the written ones from then on. Nothing may write to the
+    /// blob meanwhile.
+    ///
+    /// # Errors
+    /// When there is no such blob, when its file has another length than before, or when a file
+    /// cannot be read or written.
+    pub(crate) fn rescan(&self, id: Uuid) -> io::Result<()> {
+        self.find(id)?.rescan(self.now())
+    }
+
+    fn insert(
+        &self,
+        id: Uuid,
+        file: &Path,
+        make: impl FnOnce(&Path) -> io::Result<PageBlob>,
+    ) -> io::Result<()> {
         let file = std::path::absolute(file)?;
         // Held to the end, so that nobody else can take the id or the file meanwhile.
         let mut blobs = self.0.blobs.write().unwrap_or_else(PoisonError::into_inner);
@@ -151,8 +202,7 @@ impl PageBlobs {
                 format!("a page blob {id} or its file {} exists", file.display()),
             ));
         }
-        let blob = PageBlob::create(&self.0.place, id, &file, length, self.now())?;
-        blobs.insert(id, Arc::new(blob));
+        blobs.insert(id, Arc::new(make(&file)?));
         Ok(())
     }
 
@@ -162,7 +212,8 @@ impl PageBlobs {
     /// # Errors
     /// When there is no such blob, or its record cannot be written.
     pub(crate) fn grant(&self, id: Uuid, access: Access, ends: SystemTime) -> io::Result<String> {
-        self.find(id)?.grant(access, ends)
+        self.find(id)?
+            .grant(access, self.0.sas_shape, self.now(), ends)
     }
 
     /// Ends the access, if there is one. When this returns, no write with it is under way and

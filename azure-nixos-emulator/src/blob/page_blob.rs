@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::access::{Access, Grant, Signature};
+use super::access::{Access, Grant, SasShape, Signature};
 use super::refusal::Refusal;
-use super::store::{Store, lock};
+use super::store::{PAGE, Store, lock};
 
 /// Where the records are and how carefully they are written.
 #[derive(Clone, Debug)]
@@ -72,6 +72,48 @@ impl PageBlob {
         let blob = Self::new(place, id, file.to_owned(), length, created, None);
         blob.write_record(None)?;
         Ok(blob)
+    }
+
+    /// Makes a blob of a file that is there, with the pages that it has data in.
+    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
+    pub(super) fn adopt(
+        place: &Place,
+        id: Uuid,
+        file: &Path,
+        created: SystemTime,
+    ) -> io::Result<Self> {
+        let length = whole_pages(file)?;
+        let version = super::dates::ticks(created);
+        Store::list(&place.log(id), version)?;
+        let blob = Self::new(place, id, file.to_owned(), length, created, None);
+        blob.store()?.rescan(version)?;
+        blob.write_record(None)?;
+        Ok(blob)
+    }
+
+    /// Takes the pages of what the file holds now. It is opened anew: it may be another file of
+    /// the same name.
+    pub(super) fn rescan(&self, now: SystemTime) -> io::Result<()> {
+        let _writing = lock(&self.writing);
+        let mut store = lock(&self.store);
+        if let Some(old) = store.take() {
+            old.settle();
+        }
+        let found = whole_pages(&self.file)?;
+        if found != self.length {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{} has {found} bytes and the page blob {}",
+                    self.file.display(),
+                    self.length
+                ),
+            ));
+        }
+        let opened = Store::open(&self.file, &self.place.log(self.id), self.length)?;
+        opened.rescan(super::dates::ticks(now))?;
+        *store = Some(Arc::new(opened));
+        Ok(())
     }
 
     /// Reads a record.
@@ -137,9 +179,15 @@ impl PageBlob {
     }
 
     /// Gives out a new signature; an earlier one is void from then on.
-    pub(super) fn grant(&self, access: Access, ends: SystemTime) -> io::Result<String> {
+    pub(super) fn grant(
+        &self,
+        access: Access,
+        shape: SasShape,
+        now: SystemTime,
+        ends: SystemTime,
+    ) -> io::Result<String> {
         let _writing = lock(&self.writing);
-        let (grant, query) = Grant::new(access, ends)?;
+        let (grant, query) = Grant::new(access, shape, now, ends)?;
         self.write_record(Some(&grant))?;
         *lock(&self.access) = Some(grant);
         Ok(format!("{}?{query}", self.path()))
@@ -231,4 +279,21 @@ impl PageBlob {
         }
         Ok(())
     }
+}
+
+/// The length of a file that can be a page blob.
+fn whole_pages(file: &Path) -> io::Result<u64> {
+    let length = std::fs::metadata(file)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?
+        .len();
+    if length == 0 || !length.is_multiple_of(PAGE) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "{} has {length} bytes, which is not a whole number of pages",
+                file.display()
+            ),
+        ));
+    }
+    Ok(length)
 }

@@ -48,6 +48,8 @@ struct Pages {
 pub(super) enum Write<'a> {
     Update(&'a [Bytes]),
     Clear,
+    /// Nothing but the version, as a store does that loses what it acknowledged.
+    Lost,
 }
 
 impl Store {
@@ -62,6 +64,12 @@ impl Store {
             .truncate(true)
             .open(file)?
             .set_len(length)?;
+        PageLog::create(log, version)
+    }
+
+    /// Makes an empty list for a file that is there.
+    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
+    pub(super) fn list(log: &Path, version: u64) -> io::Result<()> {
         PageLog::create(log, version)
     }
 
@@ -134,6 +142,11 @@ impl Store {
         let _held = self.busy.hold(held);
         allowed(self.version())?;
         let change = match write {
+            Write::Lost => {
+                let mut pages = lock(&self.pages);
+                pages.version = now.max(pages.version + 1);
+                return Ok(pages.version);
+            }
             Write::Update(chunks) => {
                 let _copying = lock(&self.copying);
                 let mut at = range.start;
@@ -162,6 +175,20 @@ impl Store {
             pages.log.rewrite(&pages.set, version, false)?;
         }
         Ok(version)
+    }
+
+    /// Takes the pages of what the file holds, after another program wrote it or for a file that
+    /// comes from elsewhere: its extents of data, rounded to pages. Memory is what the list takes.
+    pub(super) fn rescan(&self, now: u64) -> io::Result<()> {
+        let _held = self.busy.hold(0..self.length);
+        let found = extents(&self.file, self.length)?;
+        let mut pages = lock(&self.pages);
+        let pages = &mut *pages;
+        let version = now.max(pages.version + 1);
+        pages.log.rewrite(&found, version, false)?;
+        pages.set = found;
+        pages.version = version;
+        Ok(())
     }
 
     /// Waits until no write is under way. Whoever wants none to follow forbids them first.
@@ -219,6 +246,26 @@ impl Drop for Held<'_> {
         }
         self.busy.freed.notify_all();
     }
+}
+
+/// The pages that a file has data in. A file system that knows no holes says: all of them.
+fn extents(file: &File, length: u64) -> io::Result<PageSet> {
+    use rustix::fs::{SeekFrom, seek};
+
+    let mut pages = PageSet::default();
+    let mut position = 0;
+    while position < length {
+        let start = match seek(file, SeekFrom::Data(position)) {
+            Ok(start) => start,
+            // Nothing but a hole up to the end.
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(file, SeekFrom::Hole(start))?.min(length);
+        pages.insert(start / PAGE..end.div_ceil(PAGE));
+        position = end.max(start + 1);
+    }
+    Ok(pages)
 }
 
 #[cfg(target_os = "linux")]
@@ -285,6 +332,40 @@ mod tests {
         assert!(read[3 << 20..].iter().all(|b| *b == 9));
         assert_eq!(store.version(), 8);
         assert_eq!(store.written(0..8 << 20, 9), [0..1 << 20, 3 << 20..4 << 20]);
+    }
+
+    #[test]
+    fn a_rescan_finds_what_another_program_wrote() {
+        let (dir, store) = fresh((8 << 20) + 512);
+        let ok = |_| Ok::<_, io::Error>(());
+        let page = Bytes::from(vec![9; 4096]);
+        store
+            .write(0..4096, Write::Update(&[page]), 7, false, ok)
+            .unwrap();
+        let other = OpenOptions::new()
+            .write(true)
+            .open(dir.path().join("b.vhd"))
+            .unwrap();
+        punch(&other, 0..4096).unwrap();
+        other.write_all_at(&[1; 10_000], 1 << 20).unwrap();
+        other.write_all_at(&[2; 512], 8 << 20).unwrap();
+        store.rescan(7).unwrap();
+        // As fine as the blocks of the file system, 4 KiB where this was written.
+        let found = store.written(0..store.length, 9);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0].start, 1 << 20);
+        assert!((10_000 + (1 << 20)..=(1 << 20) + 65_536).contains(&found[0].end));
+        assert_eq!(found[1], 8 << 20..(8 << 20) + 512);
+        assert_eq!(store.version(), 8);
+        // It is the list on disk too.
+        let again = Store::open(
+            &dir.path().join("b.vhd"),
+            &dir.path().join("b.pages"),
+            store.length,
+        )
+        .unwrap();
+        assert_eq!(again.written(0..store.length, 9), found);
+        assert_eq!(again.version(), 8);
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub(crate) fn user<'a>(state: &'a State, id: &str) -> Option<&'a Resource> {
     })
 }
 
+/// Whether what makes a machine one of a kind was taken off its disks. None can be told so yet.
+pub(crate) fn is_generalized(_machine: &Resource) -> bool {
+    false
+}
+
 /// The power state of the machine that uses an interface.
 pub(crate) fn power_of_user(state: &State, id: &str) -> Option<Power> {
     user(state, id).and_then(|machine| match &machine.inner {
@@ -105,7 +110,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let source = check::source(context, &body, size)?;
     check::os_profile(&body, &source)?;
     let interfaces = check::interfaces(context, &body)?;
-    let data_disks = create::data_disks(context, &body)?;
+    let data_disks = create::data_disks(context, &body, Some(&source))?;
     let custom_data = body["properties"]["osProfile"]["customData"]
         .as_str()
         .map(ToOwned::to_owned);
@@ -280,7 +285,7 @@ pub(crate) fn check_model(context: &Context<'_>, machine: &mut Value, size: &str
     check::os_profile(machine, &source)?;
     let networks = machine["properties"]["networkProfile"].clone();
     let hardware = machine["properties"].get("hardwareProfile").cloned();
-    let data_disks = create::data_disks(context, machine)?;
+    let data_disks = create::data_disks(context, machine, Some(&source))?;
     create::fill_in(context, machine, size, &source, &[], data_disks);
     // Those are a machine's own.
     if let Some(properties) = machine["properties"].as_object_mut() {

@@ -170,3 +170,58 @@ async fn nothing_is_written_after_access_was_revoked() {
     }
     assert_eq!(store.version(), version);
 }
+
+#[tokio::test]
+async fn a_file_that_is_there_becomes_a_blob_with_its_pages() {
+    use std::os::unix::fs::FileExt as _;
+    let local = Local::start().await;
+    let path = local.dir.path().join("copies/c.vhd");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = std::fs::File::create_new(&path).unwrap();
+    file.set_len(LENGTH).unwrap();
+    file.write_all_at(&[4; 512], SIZE).unwrap();
+    let id = Uuid::new_v4();
+    local.blobs.adopt(id, &path).unwrap();
+    let ends = local.clock.now() + Duration::from_secs(60);
+    let listed = |blobs: PageBlobs| {
+        let (clock, client) = (local.clock.clone(), local.client.clone());
+        async move {
+            let sas = blobs.grant(id, Access::Read, ends).unwrap();
+            let address = serve(&blobs).await;
+            assert!(clock.now() < ends);
+            let url = format!("http://{address}{sas}&comp=pagelist");
+            let text = client.get(url).send().await.unwrap().text().await.unwrap();
+            parse_ranges(&text).0
+        }
+    };
+    assert_eq!(listed(local.blobs.clone()).await, [SIZE..LENGTH]);
+    assert_eq!(listed(local.reopen()).await, [SIZE..LENGTH]);
+
+    // Another program puts another file in its place; the blob knows when it is told.
+    let other = path.with_extension("new");
+    let file = std::fs::File::create_new(&other).unwrap();
+    file.set_len(LENGTH).unwrap();
+    file.write_all_at(&[5; 4096], MIB).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    assert_eq!(listed(local.blobs.clone()).await, [SIZE..LENGTH]);
+    local.blobs.rescan(id).unwrap();
+    assert_eq!(listed(local.blobs.clone()).await, [MIB..MIB + 4096]);
+    // To adopt the same again is to look again.
+    file.write_all_at(&[5; 4096], 2 * MIB).unwrap();
+    local.blobs.adopt(id, &path).unwrap();
+    assert_eq!(
+        listed(local.blobs.clone()).await,
+        [MIB..MIB + 4096, 2 * MIB..2 * MIB + 4096]
+    );
+
+    file.set_len(LENGTH - 1).unwrap();
+    let short = local.blobs.rescan(id).unwrap_err();
+    assert!(
+        short.to_string().contains("whole number of pages"),
+        "{short}"
+    );
+    file.set_len(LENGTH - 512).unwrap();
+    local.blobs.rescan(id).unwrap_err();
+    local.blobs.adopt(Uuid::new_v4(), &path).unwrap_err();
+    local.blobs.adopt(Uuid::new_v4(), &other).unwrap_err();
+}

@@ -25,7 +25,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
-use super::{Access, PageBlobs};
+use super::{Access, Options, PageBlobs};
 use crate::clock::Clock;
 use crate::fault::{FaultRule, Faults, Plane, deliver};
 use crate::vhd::tests::fixed_footer;
@@ -94,7 +94,13 @@ impl Local {
     async fn start_with(length: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (clock, faults) = (Clock::new(), Faults::new());
-        let blobs = PageBlobs::open(dir.path(), clock.clone(), faults.clone(), false).unwrap();
+        let blobs = PageBlobs::open(
+            dir.path(),
+            clock.clone(),
+            faults.clone(),
+            Options::default(),
+        )
+        .unwrap();
         let id = Uuid::new_v4();
         let file = dir.path().join("disks/rg/d.vhd");
         blobs.create(id, &file, length).unwrap();
@@ -172,7 +178,10 @@ impl Local {
             self.dir.path(),
             self.clock.clone(),
             self.faults.clone(),
-            true,
+            Options {
+                durable: true,
+                ..Options::default()
+            },
         )
         .unwrap()
     }

@@ -209,7 +209,7 @@ async fn a_state_directory_can_be_moved() {
     let elsewhere = tempfile::tempdir().unwrap();
     let moved = elsewhere.path().join("state");
     std::fs::rename(local.dir.path(), &moved).unwrap();
-    let next = PageBlobs::open(&moved, Clock::new(), Faults::new(), false).unwrap();
+    let next = PageBlobs::open(&moved, Clock::new(), Faults::new(), Options::default()).unwrap();
     let store = next.get(local.id).unwrap().store().unwrap();
     assert_eq!(store.written(0..LENGTH, 9), [512..1024]);
     let mut page = [0; 512];
