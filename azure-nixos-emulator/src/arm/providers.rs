@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::Context;
 use super::answer::{Answer, Result};
 use super::error::ArmError;
+use super::id::Kind;
+use super::{subscriptions, versions};
 use crate::state::Registration;
 
 /// The namespaces there are here.
@@ -34,10 +36,40 @@ fn body(context: &Context<'_>, namespace: &str) -> Value {
     json!({
         "id": format!("/subscriptions/{}/providers/{namespace}", context.state.identity.subscription_id),
         "namespace": namespace,
-        "resourceTypes": [],
+        "resourceTypes": resource_types(namespace),
         "registrationState": state,
         "registrationPolicy": "RegistrationRequired",
     })
+}
+
+/// The types of a namespace, with the versions by which clients that know none choose one.
+fn resource_types(namespace: &str) -> Vec<Value> {
+    let of_groups = Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.namespace() == namespace)
+        .map(|kind| {
+            (
+                kind.short(),
+                "CrossResourceGroupResourceMove, SupportsTags, SupportsLocation",
+            )
+        });
+    let others: &[&str] = match namespace {
+        "Microsoft.Authorization" => &["roleAssignments", "roleDefinitions"],
+        "Microsoft.Resources" => &["subscriptions", "resourceGroups", "deployments"],
+        _ => &[],
+    };
+    let locations = subscriptions::display_names();
+    of_groups
+        .chain(others.iter().map(|short| (*short, "None")))
+        .map(|(short, capabilities)| {
+            json!({
+                "resourceType": short,
+                "locations": if capabilities == "None" { &[][..] } else { &locations[..] },
+                "apiVersions": versions::of(namespace, short),
+                "capabilities": capabilities,
+            })
+        })
+        .collect()
 }
 
 /// `GET /subscriptions/{id}/providers`

@@ -230,6 +230,9 @@ fn resource(
         }
         (Kind::Nsg, "PUT", []) => nsg::put(context, group, name),
         (Kind::Nsg, "DELETE", []) => nsg::delete(context, group, name),
+        (Kind::Nsg, _, ["securityrules" | "defaultsecurityrules", ..]) => {
+            super::network::rules::answer(context, group, name, below, parts)
+        }
         (Kind::PublicIp, "PUT", []) => public_ip::put(context, group, name),
         (Kind::PublicIp, "DELETE", []) => public_ip::delete(context, group, name),
         (Kind::Nic, "PUT", []) => nic::put(context, group, name),

@@ -163,6 +163,11 @@ pub(crate) fn location_of(body: &Value, resource_type: &str) -> Result<&'static 
     })
 }
 
+/// All names as people read them.
+pub(crate) fn display_names() -> Vec<&'static str> {
+    LOCATIONS.iter().map(|(_, display, _)| *display).collect()
+}
+
 /// All names, for messages.
 pub(crate) fn names() -> String {
     LOCATIONS

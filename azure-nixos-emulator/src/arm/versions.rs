@@ -245,18 +245,10 @@ const SUBSCRIPTIONS: &[&str] = &[
     "2024-11-01",
 ];
 
-/// Refuses a request whose api-version is missing or is none of the type's. `short` is the type
-/// without its namespace.
-pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) -> Result<&'a str> {
-    let Some(version) = version.filter(|version| !version.is_empty()) else {
-        return Err(ArmError::gateway(
-            400,
-            "MissingApiVersionParameter",
-            "The api-version query parameter (?api-version=) is required for all requests.",
-        ));
-    };
+/// The versions of a type, in one or more lists, each from the oldest to the newest.
+fn known(namespace: &str, short: &str) -> &'static [&'static [&'static str]] {
     let short_folded = short.to_ascii_lowercase();
-    let known: &[&[&str]] = match namespace.to_ascii_lowercase().as_str() {
+    match namespace.to_ascii_lowercase().as_str() {
         "microsoft.compute" => match short_folded.as_str() {
             "disks" | "snapshots" => &[DISKS],
             "galleries" | "galleries/images" | "galleries/images/versions" => &[GALLERIES],
@@ -272,7 +264,31 @@ pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) 
         "microsoft.resources" if short_folded == "subscriptions" => &[SUBSCRIPTIONS, RESOURCES],
         "microsoft.resources" => &[RESOURCES],
         _ => &[],
+    }
+}
+
+/// The versions of a type, the newest first.
+pub(crate) fn of(namespace: &str, short: &str) -> Vec<&'static str> {
+    let mut all: Vec<&str> = known(namespace, short)
+        .iter()
+        .flat_map(|list| list.iter().copied())
+        .collect();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    all.dedup();
+    all
+}
+
+/// Refuses a request whose api-version is missing or is none of the type's. `short` is the type
+/// without its namespace.
+pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) -> Result<&'a str> {
+    let Some(version) = version.filter(|version| !version.is_empty()) else {
+        return Err(ArmError::gateway(
+            400,
+            "MissingApiVersionParameter",
+            "The api-version query parameter (?api-version=) is required for all requests.",
+        ));
     };
+    let known = known(namespace, short);
     if known.iter().any(|list| list.contains(&version)) {
         return Ok(version);
     }
