@@ -92,8 +92,8 @@ pub(crate) enum Work {
     /// A subnet of the virtual network.
     SubnetUpdated(String),
     SubnetDeleted(String),
-    /// A rule of the security group.
-    RuleDeleted(String),
+    /// A rule of the network security group.
+    SecurityRuleDeleted(String),
     NetworkDeleted,
     GroupDeleted,
     /// Nothing: the update was lost.
@@ -188,7 +188,7 @@ impl Operation {
                 | Work::ScaleSetDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
-                | Work::RuleDeleted(_)
+                | Work::SecurityRuleDeleted(_)
                 | Work::GroupDeleted
         )
     }
@@ -683,7 +683,9 @@ impl Context<'_> {
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
-            Work::RuleDeleted(name) => Some(network::rules::deleted(self, id, name)),
+            Work::SecurityRuleDeleted(name) => {
+                Some(network::security_rule::deleted(self, id, name))
+            }
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
             Work::Lost { output, .. } => Some(Ok(output.clone())),

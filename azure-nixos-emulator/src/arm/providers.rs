@@ -6,7 +6,8 @@ use super::Context;
 use super::answer::{Answer, Result};
 use super::error::ArmError;
 use super::id::Kind;
-use super::{subscriptions, versions};
+use super::subscriptions::display_names;
+use super::versions;
 use crate::state::Registration;
 
 /// The namespaces there are here.
@@ -42,31 +43,17 @@ fn body(context: &Context<'_>, namespace: &str) -> Value {
     })
 }
 
-/// The types of a namespace, with the versions by which clients that know none choose one.
+/// The types of a namespace with their versions. `az resource` picks the version from here.
 fn resource_types(namespace: &str) -> Vec<Value> {
-    let of_groups = Kind::ALL
+    Kind::ALL
         .into_iter()
         .filter(|kind| kind.namespace() == namespace)
         .map(|kind| {
-            (
-                kind.short(),
-                "CrossResourceGroupResourceMove, SupportsTags, SupportsLocation",
-            )
-        });
-    let others: &[&str] = match namespace {
-        "Microsoft.Authorization" => &["roleAssignments", "roleDefinitions"],
-        "Microsoft.Resources" => &["subscriptions", "resourceGroups", "deployments"],
-        _ => &[],
-    };
-    let locations = subscriptions::display_names();
-    of_groups
-        .chain(others.iter().map(|short| (*short, "None")))
-        .map(|(short, capabilities)| {
             json!({
-                "resourceType": short,
-                "locations": if capabilities == "None" { &[][..] } else { &locations[..] },
-                "apiVersions": versions::of(namespace, short),
-                "capabilities": capabilities,
+                "resourceType": kind.short(),
+                "locations": display_names().collect::<Vec<_>>(),
+                "apiVersions": versions::of(namespace, kind.short()),
+                "capabilities": "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation",
             })
         })
         .collect()

@@ -245,7 +245,42 @@ const SUBSCRIPTIONS: &[&str] = &[
     "2024-11-01",
 ];
 
-/// The versions of a type, in one or more lists, each from the oldest to the newest.
+/// Refuses a request whose api-version is missing or is none of the type's. `short` is the type
+/// without its namespace.
+pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) -> Result<&'a str> {
+    let Some(version) = version.filter(|version| !version.is_empty()) else {
+        return Err(ArmError::gateway(
+            400,
+            "MissingApiVersionParameter",
+            "The api-version query parameter (?api-version=) is required for all requests.",
+        ));
+    };
+    if known(namespace, short)
+        .iter()
+        .any(|list| list.contains(&version))
+    {
+        return Ok(version);
+    }
+    Err(ArmError::gateway(
+        404,
+        "InvalidResourceType",
+        format!(
+            "The resource type could not be found in the namespace '{namespace}' for api version '{version}'."
+        ),
+    ))
+}
+
+/// The versions of a type, newest first, as the description of its provider lists them.
+pub(crate) fn of(namespace: &str, short: &str) -> Vec<&'static str> {
+    let mut all: Vec<&str> = known(namespace, short)
+        .iter()
+        .flat_map(|list| list.iter().copied())
+        .collect();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    all.dedup();
+    all
+}
+
 fn known(namespace: &str, short: &str) -> &'static [&'static [&'static str]] {
     let short_folded = short.to_ascii_lowercase();
     match namespace.to_ascii_lowercase().as_str() {
@@ -265,40 +300,6 @@ fn known(namespace: &str, short: &str) -> &'static [&'static [&'static str]] {
         "microsoft.resources" => &[RESOURCES],
         _ => &[],
     }
-}
-
-/// The versions of a type, the newest first.
-pub(crate) fn of(namespace: &str, short: &str) -> Vec<&'static str> {
-    let mut all: Vec<&str> = known(namespace, short)
-        .iter()
-        .flat_map(|list| list.iter().copied())
-        .collect();
-    all.sort_unstable_by(|a, b| b.cmp(a));
-    all.dedup();
-    all
-}
-
-/// Refuses a request whose api-version is missing or is none of the type's. `short` is the type
-/// without its namespace.
-pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) -> Result<&'a str> {
-    let Some(version) = version.filter(|version| !version.is_empty()) else {
-        return Err(ArmError::gateway(
-            400,
-            "MissingApiVersionParameter",
-            "The api-version query parameter (?api-version=) is required for all requests.",
-        ));
-    };
-    let known = known(namespace, short);
-    if known.iter().any(|list| list.contains(&version)) {
-        return Ok(version);
-    }
-    Err(ArmError::gateway(
-        404,
-        "InvalidResourceType",
-        format!(
-            "The resource type could not be found in the namespace '{namespace}' for api version '{version}'."
-        ),
-    ))
 }
 
 #[cfg(test)]
