@@ -21,8 +21,11 @@ use uuid::Uuid;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
-use super::{Context, deployments, disks, gallery, groups, images, network, vms};
+<<<<<<< HEAD
 use crate::assumption::Assumption;
+=======
+use super::{Context, deployments, disks, gallery, groups, images, network, scale_sets, vms};
+>>>>>>> wt-identity
 use crate::login::signature;
 use crate::state::Power;
 
@@ -83,6 +86,12 @@ pub(crate) enum Work {
     VmDisksChanged,
     VmPower(Power),
     VmDeleted,
+    ScaleSetUpdated,
+    /// Of the machines with these numbers.
+    InstancesPower(Vec<u32>, Power),
+    InstancesUpgraded(Vec<u32>),
+    InstancesDeleted(Vec<u32>),
+    ScaleSetDeleted,
     NetworkUpdated,
     /// A subnet of the virtual network.
     SubnetUpdated(String),
@@ -179,6 +188,8 @@ impl Operation {
                 | Work::GalleryDeleted
                 | Work::VersionDeleted
                 | Work::VmDeleted
+                | Work::InstancesDeleted(_)
+                | Work::ScaleSetDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
                 | Work::SecurityRuleDeleted(_)
@@ -229,7 +240,13 @@ impl Context<'_> {
             Dialect::Disk => true,
             Dialect::Compute | Dialect::Gallery | Dialect::Network => {
                 operation.is_deletion()
-                    || matches!(operation.work, Work::VmPower(_) | Work::VmDisksChanged)
+                    || matches!(
+                        operation.work,
+                        Work::VmPower(_)
+                            | Work::VmDisksChanged
+                            | Work::InstancesPower(..)
+                            | Work::InstancesUpgraded(_)
+                    )
             }
             Dialect::Group => true,
         };
@@ -669,6 +686,13 @@ impl Context<'_> {
             Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
             Work::VmPower(power) => Some(vms::powered(self, id, *power)),
             Work::VmDeleted => Some(vms::deleted(self, id)),
+            Work::ScaleSetUpdated => Some(scale_sets::updated(self, id)),
+            Work::InstancesPower(numbers, power) => {
+                Some(scale_sets::powered(self, id, numbers, *power))
+            }
+            Work::InstancesUpgraded(numbers) => Some(scale_sets::upgraded(self, id, numbers)),
+            Work::InstancesDeleted(numbers) => Some(scale_sets::removed(self, id, numbers)),
+            Work::ScaleSetDeleted => Some(scale_sets::deleted(self, id)),
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),

@@ -33,6 +33,7 @@ mod resource_filter;
 mod resources;
 mod roles;
 mod route;
+mod scale_sets;
 mod shape;
 mod skus;
 mod ssh_keys;

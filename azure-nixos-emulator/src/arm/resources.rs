@@ -9,8 +9,11 @@ use super::error::ArmError;
 use super::id::{Kind, ResourceId, leaf, same};
 use super::resource_filter::ResourceFilter;
 use super::shape::Shape;
-use super::{Context, network, subscriptions, vms};
+<<<<<<< HEAD
 use crate::assumption::Assumption;
+=======
+use super::{Context, network, scale_sets, subscriptions, vms};
+>>>>>>> wt-identity
 use crate::state::{Group, Inner, Resource};
 
 /// A PUT that has passed what every PUT has to pass.
@@ -143,6 +146,9 @@ impl Context<'_> {
             .values()
             .filter(|other| match other.inner {
                 Inner::Vm(_) => vms::uses(&other.body).iter().any(|used| same(used, id)),
+                Inner::ScaleSet(_) => scale_sets::uses(&other.body)
+                    .iter()
+                    .any(|used| same(used, id)),
                 Inner::Network => network::uses(&other.body).iter().any(|used| same(used, id)),
                 Inner::Plain | Inner::Disk(_) | Inner::Image(_) => false,
             })
