@@ -90,7 +90,7 @@ impl Call {
 }
 
 /// A plus sign is itself in a path, so this is not form decoding. A broken escape stays as it is.
-fn percent_decode(part: &str) -> String {
+pub(crate) fn percent_decode(part: &str) -> String {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let [first, tail @ ..] = rest {

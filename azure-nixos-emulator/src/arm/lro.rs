@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
-use super::{Context, disks, groups, images, network, vms};
+use super::{Context, disks, groups, images, network, storage, vms};
 use crate::login::signature;
 use crate::state::Power;
 
@@ -35,6 +35,8 @@ pub(crate) enum Dialect {
     Compute,
     Network,
     Group,
+    /// The making of a storage account: `Location` alone, and then the account.
+    Storage,
 }
 
 /// What is left to do when an operation ends.
@@ -63,6 +65,7 @@ pub(crate) enum Work {
     SubnetDeleted(String),
     NetworkDeleted,
     GroupDeleted,
+    StorageCreated,
 }
 
 /// A copy of files: what from, what to, and how it went once it has.
@@ -167,9 +170,9 @@ impl Context<'_> {
             Dialect::Compute | Dialect::Network => {
                 operation.is_deletion() || matches!(operation.work, Work::VmPower(_))
             }
-            Dialect::Group => true,
+            Dialect::Group | Dialect::Storage => true,
         };
-        if operation.dialect != Dialect::Group {
+        if !matches!(operation.dialect, Dialect::Group | Dialect::Storage) {
             answer = answer
                 .with_header("azure-asyncoperation", self.url(operation, false))
                 .with_header("azure-asyncnotification", "Enabled");
@@ -254,6 +257,12 @@ impl Context<'_> {
                     format!("p={partition}{monitor}&"),
                 )
             }
+            Dialect::Storage => (
+                format!(
+                    "/subscriptions/{subscription}/providers/Microsoft.Storage/locations/{location}/asyncoperations/{id}"
+                ),
+                "monitor=true&".to_owned(),
+            ),
             Dialect::Network => {
                 let kind = if is_location {
                     "operationResults"
@@ -337,6 +346,7 @@ impl Context<'_> {
                 Ok(self.monitor(&operation))
             }
             Dialect::Network => Ok(self.bare_status(&operation)),
+            Dialect::Storage => Ok(self.monitor(&operation)),
             Dialect::Group => Err(ArmError::no_such_path(&self.call.path)),
         }
     }
@@ -543,6 +553,7 @@ impl Context<'_> {
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
+            Work::StorageCreated => Some(storage::created(self, id)),
         }
     }
 }

@@ -24,6 +24,7 @@ mod resources;
 mod route;
 mod shape;
 mod skus;
+mod storage;
 mod subscriptions;
 mod versions;
 mod vms;

@@ -73,6 +73,7 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::NetworkUpdated if kind == Some(Kind::Nic) => pace(0, None, None, None),
         Work::NetworkUpdated | Work::SubnetUpdated(_) => pace(5_000, Some(3), Some(10), Some(10)),
         Work::NetworkDeleted | Work::SubnetDeleted(_) => pace(10_000, Some(10), Some(10), Some(10)),
+        Work::StorageCreated => pace(17_000, Some(17), Some(17), Some(17)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
     }
 }

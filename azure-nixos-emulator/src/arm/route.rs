@@ -8,7 +8,9 @@ use super::answer::{Answer, Result};
 use super::error::ArmError;
 use super::id::Kind;
 use super::network::{nic, nsg, public_ip, vnet};
-use super::{Context, disks, groups, images, providers, skus, subscriptions, versions, vms};
+use super::{
+    Context, disks, groups, images, providers, skus, storage, subscriptions, versions, vms,
+};
 
 /// Answers a request that carries a good token.
 pub(crate) fn answer(context: &mut Context<'_>) -> Result {
@@ -85,7 +87,8 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             context.api_version = versions::check(parts[3], "locations", version)?;
             match (*namespace, *kind, id) {
                 ("microsoft.compute", "diskoperations" | "operations", [_])
-                | ("microsoft.network", "operations" | "operationresults", [_]) => {
+                | ("microsoft.network", "operations" | "operationresults", [_])
+                | ("microsoft.storage", "asyncoperations", [_]) => {
                     context.provider_operation(parts[6], parts[7])
                 }
                 ("microsoft.compute", "usages", []) => skus::usages(context, location),
@@ -97,6 +100,10 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             versions::check("Microsoft.Compute", "skus", version)?;
             require_get(&call.method)?;
             skus::list(context)
+        }
+        ["providers", "microsoft.storage", "checknameavailability"] => {
+            versions::check("Microsoft.Storage", "checkNameAvailability", version)?;
+            storage::check_name(context)
         }
         ["providers", _, _] => {
             let (kind, ..) = kind(context, parts[3], &parts[4..])?;
@@ -167,6 +174,13 @@ fn resource(
         (Kind::PublicIp, "DELETE", []) => public_ip::delete(context, group, name),
         (Kind::Nic, "PUT", []) => nic::put(context, group, name),
         (Kind::Nic, "DELETE", []) => nic::delete(context, group, name),
+        (Kind::StorageAccount, "PUT", []) => storage::put(context, group, name),
+        (Kind::StorageAccount, "PATCH", []) => storage::patch(context, group, name),
+        (Kind::StorageAccount, "DELETE", []) => storage::delete(context, group, name),
+        (Kind::StorageAccount, "POST", ["listkeys"]) => storage::list_keys(context, group, name),
+        (Kind::StorageAccount, "POST", ["regeneratekey"]) => {
+            storage::regenerate_key(context, group, name)
+        }
         (Kind::Vnet | Kind::Nsg | Kind::PublicIp | Kind::Nic, "PATCH", []) => {
             super::network::patch_tags(context, group, kind, name)
         }
