@@ -79,20 +79,14 @@ pub(crate) mod local {
     use azure_nixos_emulator::Emulator;
 
     use crate::run::Failure;
+    use crate::transfer::state_directory;
 
     /// Where a local Azure lives unless a command says otherwise.
     pub(crate) fn directory() -> Result<PathBuf, Failure> {
-        let set = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        set("AZURE_NIXOS_LOCAL_DIR")
-            .or_else(|| {
-                set("XDG_STATE_HOME")
-                    .or_else(|| set("HOME").map(|home| home.join(".local/state")))
-                    .map(|state| state.join("azure-nixos/local"))
-            })
+        std::env::var_os("AZURE_NIXOS_LOCAL_DIR")
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+            .or_else(|| state_directory("local"))
             .ok_or_else(|| {
                 Failure::Other(
                     "there is no place for a local Azure: set AZURE_NIXOS_LOCAL_DIR or HOME".into(),

@@ -9,6 +9,7 @@ mod connect;
 mod output;
 mod progress;
 mod run;
+mod transfer;
 
 use std::process::ExitCode;
 

@@ -48,6 +48,13 @@ pub(crate) fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
+/// Says something to a program: one line of JSON.
+pub(crate) fn event<T: Serialize>(value: &T) {
+    if let Ok(text) = serde_json::to_string(value) {
+        note(&text);
+    }
+}
+
 fn paint(text: &str, colour: &str) -> String {
     if io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

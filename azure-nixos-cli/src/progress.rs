@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, lines elsewhere.
+//! Progress on standard error: a bar on a terminal, lines elsewhere, or JSON for a program.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use azure_nixos::ByteSize;
 use azure_nixos::progress::{Phase, Progress, Transfer};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::args::ProgressMode;
 use crate::output;
@@ -13,6 +14,8 @@ use crate::run::Interrupts;
 
 /// Time between two lines about the same upload.
 const EVERY: Duration = Duration::from_secs(5);
+/// Time between two JSON objects about it.
+const EVENTS: Duration = Duration::from_millis(500);
 
 /// Standard error as a place for progress.
 #[derive(Clone, Debug)]
@@ -26,6 +29,7 @@ pub(crate) struct Console {
 enum Mode {
     Bar,
     Lines,
+    Events,
     Silent,
 }
 
@@ -33,6 +37,7 @@ impl Console {
     pub(crate) fn new(mode: ProgressMode) -> Self {
         let mode = match mode {
             ProgressMode::None => Mode::Silent,
+            ProgressMode::Json => Mode::Events,
             ProgressMode::Auto if std::io::stderr().is_terminal() => Mode::Bar,
             ProgressMode::Auto | ProgressMode::Plain => Mode::Lines,
         };
@@ -54,7 +59,7 @@ impl Console {
 
     /// Says how something went, unless progress is not wanted.
     pub(crate) fn say(&self, message: &str) {
-        if self.mode != Mode::Silent {
+        if !matches!(self.mode, Mode::Silent | Mode::Events) {
             output::note(message);
         }
     }
@@ -68,6 +73,7 @@ impl Console {
                 bar
             }),
             lines: self.mode == Mode::Lines,
+            events: self.mode == Mode::Events,
             phase: None,
             detail: String::new(),
             last: Instant::now(),
@@ -80,6 +86,7 @@ impl Console {
 pub(crate) struct View {
     bar: Option<ProgressBar>,
     lines: bool,
+    events: bool,
     phase: Option<Phase>,
     detail: String,
     last: Instant,
@@ -100,9 +107,13 @@ impl View {
             bar.set_message(title(progress));
             if let Some(transfer) = transfer {
                 bar.set_length(transfer.total);
-                bar.set_position(transfer.sent + transfer.skipped);
+                bar.set_position(transfer.sent + transfer.resumed + transfer.skipped);
                 bar.set_prefix(counts(&transfer));
             }
+        }
+        if self.events && (new || self.last.elapsed() >= EVENTS) {
+            self.last = Instant::now();
+            output::event(&Event::of(progress));
         }
         if !self.lines || progress.phase == Phase::Done {
             return;
@@ -132,6 +143,53 @@ impl View {
     }
 }
 
+/// A state as one JSON object. Bytes, seconds, and bytes per second.
+#[derive(Debug, Serialize)]
+struct Event<'a> {
+    phase: &'static str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer: Option<EventTransfer>,
+}
+
+#[derive(Debug, Serialize)]
+struct EventTransfer {
+    total: u64,
+    read: u64,
+    sent: u64,
+    resumed: u64,
+    skipped: u64,
+    in_flight: u64,
+    requests: u64,
+    retries: u64,
+    rate: f64,
+    elapsed: f64,
+    /// `null` while nothing moves.
+    remaining_at_most: Option<f64>,
+}
+
+impl<'a> Event<'a> {
+    fn of(progress: &'a Progress) -> Self {
+        Self {
+            phase: progress.phase.as_str(),
+            detail: &progress.detail,
+            transfer: progress.transfer.map(|transfer| EventTransfer {
+                total: transfer.total,
+                read: transfer.read,
+                sent: transfer.sent,
+                resumed: transfer.resumed,
+                skipped: transfer.skipped,
+                in_flight: transfer.in_flight,
+                requests: transfer.requests,
+                retries: transfer.retries,
+                rate: transfer.rate,
+                elapsed: transfer.elapsed.as_secs_f64(),
+                remaining_at_most: transfer.remaining().map(|left| left.as_secs_f64()),
+            }),
+        }
+    }
+}
+
 fn title(progress: &Progress) -> String {
     if progress.detail.is_empty() {
         progress.phase.as_str().to_owned()
@@ -152,10 +210,29 @@ fn counts(transfer: &Transfer) -> String {
         ByteSize::bytes(transfer.sent),
         ByteSize::bytes(transfer.skipped)
     );
+    if transfer.resumed > 0 {
+        text.push_str(&format!(
+            ", {} there before",
+            ByteSize::bytes(transfer.resumed)
+        ));
+    }
+    if let Some(left) = transfer.remaining().filter(|left| left.as_secs() >= 10) {
+        text.push_str(&format!(", {} left at most", duration(left)));
+    }
     if transfer.retries > 0 {
         text.push_str(&format!(", {} retries", transfer.retries));
     }
     text
+}
+
+/// `3 h 20 min`, `4 min`, `50 s`: what is left need not be known better.
+fn duration(time: Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
 }
 
 fn style(bar: bool) -> ProgressStyle {
@@ -196,5 +273,12 @@ mod tests {
             counts(&transfer),
             "20 MiB sent, 30 MiB empty, 60 MiB/s, 2 retries"
         );
+        transfer.rate = f64::from(1 << 16);
+        transfer.resumed = 1 << 20;
+        assert_eq!(
+            counts(&transfer),
+            "20 MiB sent, 30 MiB empty, 64 KiB/s, 1 MiB there before, 13 min left at most, 2 retries"
+        );
+        assert_eq!(duration(Duration::from_secs(12_000)), "3 h 20 min");
     }
 }

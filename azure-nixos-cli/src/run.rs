@@ -37,7 +37,7 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
     let result = match cli.command {
         Command::UploadImage(args) => commands::upload_image(global, *args, console).await,
         Command::BootVm(args) => commands::boot_vm(global, *args, console).await,
-        Command::UploadVhd(args) => commands::upload_vhd(global, args, console).await,
+        Command::UploadVhd(args) => commands::upload_vhd(global, *args, console).await,
         Command::Inspect(args) => commands::inspect(global, args).await,
         #[cfg(feature = "local")]
         Command::Emulator(args) => commands::emulator(global, args).await,

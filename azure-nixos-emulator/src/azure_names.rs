@@ -160,7 +160,6 @@ impl BlobUrls {
     }
 
     /// The blob endpoint of a storage account, with the slash at its end that Azure shows.
-    #[allow(dead_code, reason = "for storage accounts")]
     pub(crate) fn account(&self, account: &str) -> String {
         match self {
             Self::Loopback { base } => format!("{base}/{account}/"),

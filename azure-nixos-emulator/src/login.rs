@@ -23,7 +23,7 @@ use crate::arm::error::ArmError;
 use crate::state::Identity;
 
 /// How long a token is good for: Entra gives 60 to 90 minutes.
-const LIFETIME: Duration = Duration::from_secs(3599);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3599);
 
 /// HMAC-SHA-256 with the state directory's key.
 pub(crate) fn signature(key: &str, message: &[u8]) -> Vec<u8> {
@@ -186,6 +186,10 @@ pub(crate) fn answer(
     let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
     let response = match (&call.method, segments.as_slice()) {
         (&Method::GET, ["metadata", "endpoints"]) => json_response(200, &endpoints(identity, base)),
+        // The short names of platform images, of which there are none.
+        (&Method::GET, ["aliases.json"]) => {
+            json_response(200, &json!({ "outputs": { "aliases": { "value": {} } } }))
+        }
         (&Method::GET, ["common", "discovery", "instance"]) => {
             json_response(200, &instance_discovery(identity, base))
         }

@@ -68,8 +68,8 @@ impl Phase {
 
 /// The counts of an upload, in bytes unless a name says otherwise.
 ///
-/// `sent + skipped` reaches `total` when the upload is complete: every byte of the target is
-/// either written or known to be zero.
+/// `sent + resumed + skipped` reaches `total` when the upload is complete: every byte of the target
+/// is either written or known to be zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Transfer {
@@ -79,6 +79,8 @@ pub struct Transfer {
     pub read: u64,
     /// Acknowledged by the service.
     pub sent: u64,
+    /// There from an earlier upload that this one goes on with.
+    pub resumed: u64,
     /// Holes and zeros: not sent because the target is zero there.
     pub skipped: u64,
     /// Sent and not yet answered.
@@ -101,8 +103,22 @@ impl Transfer {
             return 0.0;
         }
         #[allow(clippy::cast_precision_loss, reason = "a fraction for a bar")]
-        let fraction = (self.sent + self.skipped) as f64 / self.total as f64;
+        let fraction = (self.sent + self.resumed + self.skipped) as f64 / self.total as f64;
         fraction.min(1.0)
+    }
+
+    /// The time until the end at the present rate, if nothing more turns out to be empty; `None`
+    /// while nothing moves.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = self
+            .total
+            .saturating_sub(self.sent + self.resumed + self.skipped);
+        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+        let seconds = left as f64 / self.rate;
+        (self.rate > 0.0)
+            .then(|| Duration::try_from_secs_f64(seconds).ok())
+            .flatten()
     }
 }
 
@@ -215,5 +231,12 @@ mod tests {
             ..Transfer::default()
         };
         assert!((transfer.fraction() - 0.5).abs() < 1e-9);
+        assert_eq!(transfer.remaining(), None);
+        let moving = Transfer {
+            rate: 25.0,
+            resumed: 10,
+            ..transfer
+        };
+        assert_eq!(moving.remaining(), Some(Duration::from_millis(1600)));
     }
 }

@@ -54,6 +54,15 @@ impl Undo {
         self.kept.push(what.into());
     }
 
+    /// Notes that nothing is to be taken back, and why: what was made can be gone on with.
+    pub(crate) fn keep_everything(&mut self, why: &str) {
+        let steps = std::mem::take(&mut self.steps);
+        if !steps.is_empty() {
+            let names: Vec<_> = steps.into_iter().map(|step| step.what).collect();
+            self.kept.push(format!("{}: {why}", names.join(", ")));
+        }
+    }
+
     /// The result, with everything undone if it is an error; the error then says what became of
     /// what was made.
     pub(crate) async fn finish<T>(self, work: &Work, result: Result<T>) -> Result<T> {
@@ -184,6 +193,24 @@ mod tests {
                 "{error:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn what_can_be_gone_on_with_is_kept_and_named() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut undo = Undo::default();
+        note(&log, &mut undo, "the group", true);
+        note(&log, &mut undo, "the disk", true);
+        undo.keep_everything("to go on from");
+        note(&log, &mut undo, "the access", true);
+        let failed = Err::<(), _>(Error::new(ErrorKind::Network, "gone"));
+        let error = undo.finish(&Work::default(), failed).await.unwrap_err();
+        assert_eq!(*log.lock().unwrap(), ["the access"]);
+        assert!(
+            error.context().any(|(key, what)| key == "left as it was"
+                && what == "the group, the disk: to go on from"),
+            "{error:?}"
+        );
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ mod boot_vm;
 mod demo;
 #[cfg(feature = "local")]
 mod emulator;
+#[cfg(feature = "local")]
+mod emulator_env;
 mod inspect;
 mod upload_image;
 mod upload_vhd;
@@ -27,6 +29,7 @@ use serde::Serialize;
 pub(crate) struct Counts {
     bytes_logical: u64,
     bytes_sent: u64,
+    bytes_resumed: u64,
     bytes_skipped: u64,
     requests: u64,
     retries: u64,
@@ -39,6 +42,7 @@ impl From<Option<&UploadReport>> for Counts {
         report.map_or_else(Self::default, |report| Self {
             bytes_logical: report.bytes_logical,
             bytes_sent: report.bytes_sent,
+            bytes_resumed: report.bytes_resumed,
             bytes_skipped: report.bytes_skipped,
             requests: report.requests,
             retries: report.retries,
@@ -55,8 +59,12 @@ pub(crate) fn summary(report: &UploadReport) -> String {
         1 => " (1 retry)".to_owned(),
         more => format!(" ({more} retries)"),
     };
+    let resumed = match report.bytes_resumed {
+        0 => String::new(),
+        bytes => format!(", {} had arrived before", ByteSize::bytes(bytes)),
+    };
     format!(
-        "sent {} of {} in {} requests{retries}; {} were empty",
+        "sent {} of {} in {} requests{retries}{resumed}; {} were empty",
         ByteSize::bytes(report.bytes_sent),
         ByteSize::bytes(report.bytes_logical),
         report.requests,

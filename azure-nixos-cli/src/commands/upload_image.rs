@@ -81,7 +81,8 @@ async fn upload(
     }
     let mut builder = ImageBuilder::new(&connection.azure, args.resource_group, args.name)
         .source(source)
-        .keep_disk(args.keep_disk);
+        .keep_disk(args.keep_disk)
+        .upload_options(args.transfer.options());
     if let Some(location) = args.location {
         builder = builder.location(location);
     }

@@ -43,6 +43,7 @@ pub(crate) async fn upload_vhd(
             ));
         }
     };
+    let options = args.transfer.options();
     let file = args.file.clone();
     let image = tokio::task::spawn_blocking(move || DiskImage::open(file))
         .await
@@ -53,7 +54,8 @@ pub(crate) async fn upload_vhd(
     let mut shown = match target {
         Target::Url(target) => {
             let place = target.redacted().to_owned();
-            let report = follow(VhdUploader::new(image, target).start(), console).await?;
+            let uploader = VhdUploader::new(image, target).options(options);
+            let report = follow(uploader.start(), console).await?;
             console.say(&summary(&report));
             output::note(
                 "everything is written; end the access to the disk to commit it: az disk revoke-access",
@@ -68,7 +70,8 @@ pub(crate) async fn upload_vhd(
         }
         Target::Disk { group, name } => {
             let connection = Connection::open(global).await?;
-            let mut builder = DiskUpload::new(&connection.azure, group, name.clone(), image);
+            let mut builder = DiskUpload::new(&connection.azure, group, name.clone(), image)
+                .upload_options(options);
             if let Some(location) = args.location {
                 builder = builder.location(location);
             }

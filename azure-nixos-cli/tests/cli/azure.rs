@@ -10,7 +10,7 @@ use azure_nixos_emulator::Emulator;
 use azure_nixos_emulator::fault::FaultId;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::place::{Done, Place, Running};
 
@@ -116,4 +116,30 @@ pub(crate) fn client(ca_pem: &str) -> reqwest::Client {
 /// The same, for a certificate in a file.
 pub(crate) fn client_of(ca: &Path) -> reqwest::Client {
     client(&std::fs::read_to_string(ca).unwrap())
+}
+
+/// A disk of this size in the group `g` that waits for an upload, and write access to it.
+pub(crate) async fn write_access(azure: &Azure, name: &str, size: u64) -> String {
+    let group = "/resourcegroups/g?api-version=2022-09-01";
+    azure
+        .arm("PUT", group, Some(json!({ "location": "westus2" })))
+        .await;
+    let disk = format!("/resourceGroups/g/providers/Microsoft.Compute/disks/{name}");
+    let body = json!({
+        "location": "westus2",
+        "sku": { "name": "Standard_LRS" },
+        "properties": {
+            "creationData": { "createOption": "Upload", "uploadSizeBytes": size + 512 },
+        },
+    });
+    azure
+        .arm("PUT", &format!("{disk}?api-version=2023-04-02"), Some(body))
+        .await;
+    let body = json!({ "access": "Write", "durationInSeconds": 3600 });
+    let path = format!("{disk}/beginGetAccess?api-version=2023-04-02");
+    let granted: Value = azure.arm("POST", &path, Some(body)).await;
+    let sas = granted["accessSAS"]
+        .as_str()
+        .or_else(|| granted["properties"]["output"]["accessSAS"].as_str());
+    sas.unwrap_or_else(|| panic!("{granted}")).to_owned()
 }

@@ -17,6 +17,7 @@ mod mistakes;
 mod nix;
 mod place;
 mod progress;
+mod resume;
 mod road;
 mod secrets;
 mod tools;

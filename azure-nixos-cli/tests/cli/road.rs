@@ -15,6 +15,7 @@ use crate::tools::have;
 const UPLOAD: &[&str] = &[
     "bytes_logical",
     "bytes_sent",
+    "bytes_resumed",
     "bytes_skipped",
     "disk_id",
     "generation",
@@ -494,6 +495,7 @@ fn a_disk_alone() {
             [
                 "bytes_logical",
                 "bytes_sent",
+                "bytes_resumed",
                 "bytes_skipped",
                 "disk_id",
                 "integrity",

@@ -1,13 +1,10 @@
 //! No access signature, token, client secret or private key is in anything that is printed.
 
 use azure_nixos_emulator::fault::{FaultRule, Plane};
-use serde_json::{Value, json};
 
-use crate::azure::Azure;
+use crate::azure::{Azure, write_access};
 use crate::disks::{self, Table};
 use crate::place::{Done, Place};
-
-const DISKS: &str = "2023-04-02";
 
 /// What must not be printed by any of these commands.
 struct Secrets(Vec<(&'static str, String)>);
@@ -159,7 +156,7 @@ async fn nothing_of_the_road_at_its_loudest() {
 
     // An access URL that this test has, given as an option and in the environment.
     for way in ["option", "environment", "refused"] {
-        let sas = access(&azure, way).await;
+        let sas = write_access(&azure, way, 24 << 20).await;
         let (_, signature) = sas.split_once("sig=").unwrap();
         let decoded = signature
             .replace("%2B", "+")
@@ -195,30 +192,4 @@ async fn nothing_of_the_road_at_its_loudest() {
             );
         }
     }
-}
-
-/// A disk that waits for an upload, and write access to it.
-async fn access(azure: &Azure, name: &str) -> String {
-    let group = "/resourcegroups/g?api-version=2022-09-01";
-    azure
-        .arm("PUT", group, Some(json!({ "location": "westus2" })))
-        .await;
-    let disk = format!("/resourceGroups/g/providers/Microsoft.Compute/disks/{name}");
-    let body = json!({
-        "location": "westus2",
-        "sku": { "name": "Standard_LRS" },
-        "properties": {
-            "creationData": { "createOption": "Upload", "uploadSizeBytes": (24 << 20) + 512 },
-        },
-    });
-    azure
-        .arm("PUT", &format!("{disk}?api-version={DISKS}"), Some(body))
-        .await;
-    let body = json!({ "access": "Write", "durationInSeconds": 3600 });
-    let path = format!("{disk}/beginGetAccess?api-version={DISKS}");
-    let granted: Value = azure.arm("POST", &path, Some(body)).await;
-    let sas = granted["accessSAS"]
-        .as_str()
-        .or_else(|| granted["properties"]["output"]["accessSAS"].as_str());
-    sas.unwrap_or_else(|| panic!("{granted}")).to_owned()
 }

@@ -21,13 +21,16 @@ const PIECE: usize = 1 << 20;
 impl Arm {
     /// Starts the copy that an operation waits for.
     pub(crate) fn start_copy(self: &Arc<Self>, operation: Uuid, copying: &Copying) {
+        if self.is_losing() {
+            return;
+        }
         let arm = Arc::clone(self);
-        let (files, in_place) = (copying.files.clone(), copying.in_place);
+        let (files, frozen) = (copying.files.clone(), copying.frozen);
         let durable = self.settings().durable;
         self.copies().spawn_blocking(move || {
             let result = files.iter().try_for_each(|(from, to)| {
-                let copied = if in_place {
-                    copy_into(from, to, durable)
+                let copied = if frozen {
+                    link_or_copy(from, to, durable)
                 } else {
                     copy_sparse(from, to, durable)
                 };
@@ -44,13 +47,12 @@ impl Arm {
                 .operations
                 .values()
                 .filter(|operation| operation.is_running())
-                .filter_map(|operation| match &operation.work {
-                    Work::ImageCopied(copying) | Work::DiskCopied(copying)
-                        if copying.result.is_none() =>
-                    {
-                        Some((operation.id, copying.clone()))
-                    }
-                    _ => None,
+                .filter_map(|operation| {
+                    let copying = operation.work.copying()?;
+                    copying
+                        .result
+                        .is_none()
+                        .then(|| (operation.id, copying.clone()))
                 })
                 .collect()
         });
@@ -71,19 +73,19 @@ impl Arm {
                 .operations
                 .get_mut(&operation)
                 .filter(|operation| operation.is_running())
-                .map(|operation| &mut operation.work)
+                .and_then(|operation| operation.work.copying_mut())
             {
-                Some(Work::ImageCopied(copying) | Work::DiskCopied(copying)) => {
+                Some(copying) => {
                     copying.result = Some(result);
                     Vec::new()
                 }
                 // Preempted by a deletion, which knew nothing of these files yet.
-                _ => match state
+                None => match state
                     .operations
                     .get(&operation)
                     .map(|operation| &operation.work)
                 {
-                    Some(Work::ImageCopied(copying)) => {
+                    Some(Work::ImageCopied(copying) | Work::VersionCopied(copying, _)) => {
                         copying.files.iter().map(|(_, to)| to.clone()).collect()
                     }
                     _ => Vec::new(),
@@ -99,6 +101,20 @@ impl Arm {
     }
 }
 
+/// Gives a file that is never written again a second name, or copies it where there can be none:
+/// on another file system.
+fn link_or_copy(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    remove_if_there(to)?;
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        // That there is no source is an error which a copy says better.
+        Err(_) => copy_sparse(from, to, durable),
+    }
+}
+
 /// Copies what is not a hole. The target appears under its name when it is complete.
 pub(crate) fn copy_sparse(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
     if let Some(parent) = to.parent() {
@@ -110,7 +126,7 @@ pub(crate) fn copy_sparse(from: &Path, to: &Path, durable: bool) -> io::Result<(
     fs::rename(&temporary, to)
 }
 
-/// The same into a file that is all holes, or has part of the same content already.
+/// The same into a new file.
 fn copy_into(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
     let source = File::open(from)?;
     let length = source.metadata()?.len();
@@ -158,6 +174,22 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_link_takes_the_place_of_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("sub/b"));
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(&to, b"old").unwrap();
+        fs::write(&from, b"content").unwrap();
+        link_or_copy(&from, &to, false).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"content");
+        assert_eq!(
+            fs::metadata(&from).unwrap().ino(),
+            fs::metadata(&to).unwrap().ino()
+        );
+        assert!(link_or_copy(&dir.path().join("none"), &to, false).is_err());
+    }
 
     #[test]
     fn content_is_the_same_and_holes_stay_holes() {

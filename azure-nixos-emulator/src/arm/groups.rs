@@ -9,7 +9,7 @@ use super::id::{Kind, ResourceId};
 use super::lro::{Dialect, Work};
 use super::resources::check_tags;
 use super::shape::{Shape, TAGS};
-use super::{Context, names, storage, subscriptions, vms};
+use super::{Context, disks, names, storage, subscriptions, vms};
 use crate::state::{Group, Inner};
 
 const GROUP: Shape = Shape::Object(&[
@@ -226,8 +226,8 @@ pub(crate) fn deleted(context: &mut Context<'_>, name: &str) -> Option<Result<Op
                 && operation.resource.eq_ignore_ascii_case(id)
         });
         let is_copied = ResourceId::parse(id).is_some_and(|id| {
-            id.kind == Kind::Disk
-                && context.is_being_copied(&context.arm.settings().disk_file(&id.group, &id.name))
+            matches!(id.kind, Kind::Disk | Kind::Snapshot)
+                && context.is_being_copied(&context.arm.settings().content_file(&id))
         });
         has_access || is_used_outside || is_busy || is_copied
     });
@@ -247,7 +247,7 @@ pub(crate) fn deleted(context: &mut Context<'_>, name: &str) -> Option<Result<Op
             return Some(Err(error));
         }
         let removed = match &resource.inner {
-            Inner::Disk(disk) if disk.length > 0 => context.arm.blobs().remove(disk.blob),
+            Inner::Disk(_) => disks::remove_content(context.arm.blobs(), &resource),
             Inner::Image(image) => image
                 .files
                 .iter()
@@ -262,6 +262,11 @@ pub(crate) fn deleted(context: &mut Context<'_>, name: &str) -> Option<Result<Op
         }
     }
     context.state.groups.remove(&name.to_ascii_lowercase());
+    let group = format!(
+        "/subscriptions/{}/resourceGroups/{name}",
+        context.state.identity.subscription_id
+    );
+    context.state.forget_below(&group);
     Some(Ok(None))
 }
 

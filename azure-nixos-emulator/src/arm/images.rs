@@ -98,10 +98,16 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let mut profile = profile.clone();
     let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
     check_os_disk(&os_disk, &generation, &profile["osDisk"])?;
+    let mut frozen = is_snapshot(&os_disk);
     let file = context.arm.settings().image_file(&put.id.group, name);
     let mut files = vec![(file_of(context, &os_disk)?, file.clone())];
     describe(&mut profile["osDisk"], &os_disk);
-    for disk in profile["dataDisks"].as_array_mut().into_iter().flatten() {
+    for disk in profile
+        .get_mut("dataDisks")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         let lun = disk["lun"].as_u64().unwrap_or_default();
         let target = format!("dataDisks[lun {lun}]");
         let found = source(context, disk, &target, &location)?;
@@ -111,6 +117,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         ) {
             return Err(disks::wrong_state(&found, "made an image of"));
         }
+        frozen &= is_snapshot(&found);
         files.push((file_of(context, &found)?, lun_file(&file, lun)));
         describe(disk, &found);
     }
@@ -128,7 +135,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     });
     let copying = Copying {
         files,
-        in_place: false,
+        frozen,
         result: None,
     };
     let operation = context.begin(
@@ -142,31 +149,42 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
 }
 
 /// The file of a data disk. No image is named like it, as names end in `.vhd` in files.
-fn lun_file(file: &Path, lun: u64) -> PathBuf {
+pub(crate) fn lun_file(file: &Path, lun: u64) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".lun{lun}"));
     PathBuf::from(name)
 }
 
-/// The disk an image's disk is made of.
+/// What an image's disk is made of: its field, the type, and the id.
+fn source_id(disk: &Value) -> Option<(&'static str, Kind, &str)> {
+    [("managedDisk", Kind::Disk), ("snapshot", Kind::Snapshot)]
+        .into_iter()
+        .find_map(|(field, kind)| Some((field, kind, disk[field]["id"].as_str()?)))
+}
+
+/// The disk or snapshot an image's disk is made of.
 fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> Result<Resource> {
-    for other in ["snapshot", "blobUri"] {
-        if disk.get(other).is_some() {
-            return Err(ArmError::not_implemented(format!(
-                "images whose {target} is made of a '{other}'"
-            )));
-        }
+    if disk.get("blobUri").is_some() {
+        return Err(ArmError::not_implemented(format!(
+            "images whose {target} is made of a blob in a storage account"
+        )));
     }
-    let Some(id) = disk["managedDisk"]["id"].as_str() else {
+    let Some((field, kind, id)) = source_id(disk) else {
         return Err(ArmError::missing_parameter(&format!(
             "{target}.managedDisk.id"
         )));
     };
-    let Some(found) = context
-        .state
-        .resource(id)
-        .filter(|found| matches!(found.inner, Inner::Disk(_)))
-    else {
+    if field == "managedDisk" && disk.get("snapshot").is_some() {
+        return Err(ArmError::compute(
+            400,
+            "InvalidParameter",
+            format!(
+                "The parameters '{target}.managedDisk' and '{target}.snapshot' exclude each other."
+            ),
+        )
+        .with_target(target));
+    }
+    let Some(found) = disks::find(context, kind, id) else {
         return Err(
             ArmError::compute(404, "NotFound", format!("Resource {id} is not found."))
                 .with_target(target),
@@ -234,9 +252,15 @@ fn check_os_disk(disk: &Resource, generation: &Value, image: &Value) -> Result<(
     Ok(())
 }
 
+/// A snapshot is never written again.
+fn is_snapshot(source: &Resource) -> bool {
+    ResourceId::parse(&source.id).is_some_and(|id| id.kind == Kind::Snapshot)
+}
+
 /// What the service takes from the disk, other than its size, which is known at the end.
 fn describe(disk: &mut Value, source: &Resource) {
-    disk["managedDisk"]["id"] = json!(source.id);
+    let field = source_id(disk).map_or("managedDisk", |(field, ..)| field);
+    disk[field]["id"] = json!(source.id);
     if disk.get("caching").is_none() {
         disk["caching"] = json!("None");
     }
@@ -248,7 +272,7 @@ fn describe(disk: &mut Value, source: &Resource) {
 fn file_of(context: &Context<'_>, disk: &Resource) -> Result<PathBuf> {
     match (&disk.inner, ResourceId::parse(&disk.id)) {
         (Inner::Disk(inner), Some(id)) if inner.length > 0 => {
-            Ok(context.arm.settings().disk_file(&id.group, &id.name))
+            Ok(context.arm.settings().content_file(&id))
         }
         _ => Err(ArmError::not_implemented(
             "images of the OS disk of a virtual machine, as its content is not kept",
@@ -267,11 +291,7 @@ fn update(context: &mut Context<'_>, existing: Resource, body: &Value) -> Result
         &old["storageProfile"]["osDisk"],
         &new["storageProfile"]["osDisk"],
     );
-    let id = |disk: &Value| {
-        disk["managedDisk"]["id"]
-            .as_str()
-            .map(str::to_ascii_lowercase)
-    };
+    let id = |disk: &Value| source_id(disk).map(|(.., id)| id.to_ascii_lowercase());
     let is_changed = !is.is_null()
         && (id(was) != id(is)
             || ["osType", "osState"]
@@ -319,9 +339,8 @@ pub(crate) fn copied(
     };
     let mut profile = image.body["properties"]["storageProfile"].clone();
     let size = |disk: &Value| {
-        disk["managedDisk"]["id"]
-            .as_str()
-            .and_then(|id| context.state.resource(id))
+        source_id(disk)
+            .and_then(|(.., id)| context.state.resource(id))
             .map(|disk| disk.body["properties"]["diskSizeGB"].clone())
     };
     if profile["osDisk"].get("diskSizeGB").is_none()
@@ -329,7 +348,12 @@ pub(crate) fn copied(
     {
         profile["osDisk"]["diskSizeGB"] = size;
     }
-    for disk in profile["dataDisks"].as_array_mut().into_iter().flatten() {
+    for disk in profile
+        .get_mut("dataDisks")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if disk.get("diskSizeGB").is_none()
             && let Some(size) = size(disk)
         {
@@ -354,6 +378,7 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
     let Ok(image) = context.existing(group, Kind::Image, name).cloned() else {
         return nothing_there();
     };
+    refuse_while_copied(context, &image)?;
     context.preempt(&image.id);
     set_state(context.state.resource_mut(&image.id), "Deleting");
     let location = image.body["location"]
@@ -362,6 +387,24 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
         .to_owned();
     let operation = context.begin(Dialect::Compute, &location, &image.id, Work::ImageDeleted);
     Ok(context.accepted(202, operation, None))
+}
+
+/// Refuses to delete an image, or an image version, that another is being made of.
+pub(crate) fn refuse_while_copied(context: &Context<'_>, image: &Resource) -> Result<()> {
+    let Inner::Image(inner) = &image.inner else {
+        return Ok(());
+    };
+    if !inner.files.iter().any(|file| context.is_being_copied(file)) {
+        return Ok(());
+    }
+    Err(ArmError::compute(
+        409,
+        "OperationNotAllowed",
+        format!(
+            "The image {} is being copied. Wait until that has ended and try again.",
+            image.id
+        ),
+    ))
 }
 
 pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {

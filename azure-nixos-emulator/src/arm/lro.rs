@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
-use super::{Context, disks, groups, images, network, storage, vms};
+use super::{Context, deployments, disks, gallery, groups, images, network, storage, vms};
 use crate::login::signature;
 use crate::state::Power;
 
@@ -33,6 +33,8 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 pub(crate) enum Dialect {
     Disk,
     Compute,
+    /// Galleries, image definitions and image versions.
+    Gallery,
     Network,
     Group,
     /// The making of a storage account: `Location` alone, and then the account.
@@ -46,34 +48,91 @@ pub(crate) enum Work {
     /// The disk's content is being copied from another's file.
     DiskCopied(Copying),
     DiskUpdated,
+    /// It becomes this large, in GiB; a file with other names is being copied for it.
+    DiskResized(Copying, u64),
     DiskGranted {
         write: bool,
         seconds: u64,
+        /// Whether the guest state that comes with the disk is meant as well.
+        #[serde(default)]
+        guest_state: bool,
     },
     DiskRevoked,
     DiskDeleted,
     ImageCopied(Copying),
     ImageUpdated,
     ImageDeleted,
+    /// A gallery or an image definition.
+    GalleryUpdated,
+    /// The same.
+    GalleryDeleted,
+    /// The content of an image version is being copied, and replicated to its regions. The value is
+    /// the storage profile that it has in the end.
+    VersionCopied(Copying, Value),
+    /// Replicated to these regions, which it was not in before.
+    VersionUpdated(Vec<String>),
+    /// What the request asks for cannot be: a failure that shows at the end of the operation only.
+    VersionRefused {
+        status: u16,
+        code: String,
+        message: String,
+    },
+    VersionDeleted,
     VmCreated,
     VmUpdated,
+    /// Data disks were attached and detached by an action of its own.
+    VmDisksChanged,
     VmPower(Power),
     VmDeleted,
     NetworkUpdated,
     /// A subnet of the virtual network.
     SubnetUpdated(String),
     SubnetDeleted(String),
+    /// A rule of the network security group.
+    SecurityRuleDeleted(String),
     NetworkDeleted,
     GroupDeleted,
     StorageCreated,
+    /// Nothing: the update was lost.
+    Lost {
+        /// What it looks like to its client.
+        seems: Box<Work>,
+        /// What is shown when it has succeeded.
+        output: Option<Value>,
+    },
+}
+
+impl Work {
+    /// The copy that it waits for, where it waits for one.
+    pub(crate) fn copying(&self) -> Option<&Copying> {
+        match self {
+            Self::DiskCopied(copying)
+            | Self::DiskResized(copying, _)
+            | Self::ImageCopied(copying)
+            | Self::VersionCopied(copying, _) => Some(copying),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn copying_mut(&mut self) -> Option<&mut Copying> {
+        match self {
+            Self::DiskCopied(copying)
+            | Self::DiskResized(copying, _)
+            | Self::ImageCopied(copying)
+            | Self::VersionCopied(copying, _) => Some(copying),
+            _ => None,
+        }
+    }
 }
 
 /// A copy of files: what from, what to, and how it went once it has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Copying {
     pub(crate) files: Vec<(PathBuf, PathBuf)>,
-    /// Whether the target is there already, as a page blob without pages.
-    pub(crate) in_place: bool,
+    /// Whether the sources are never written again, so that the targets can be links to them.
+    #[serde(default)]
+    pub(crate) frozen: bool,
     pub(crate) result: Option<std::result::Result<(), String>>,
 }
 
@@ -119,9 +178,12 @@ impl Operation {
             self.work,
             Work::DiskDeleted
                 | Work::ImageDeleted
+                | Work::GalleryDeleted
+                | Work::VersionDeleted
                 | Work::VmDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
+                | Work::SecurityRuleDeleted(_)
                 | Work::GroupDeleted
         )
     }
@@ -167,15 +229,18 @@ impl Context<'_> {
         };
         let has_location = match operation.dialect {
             Dialect::Disk => true,
-            Dialect::Compute | Dialect::Network => {
-                operation.is_deletion() || matches!(operation.work, Work::VmPower(_))
+            Dialect::Compute | Dialect::Gallery | Dialect::Network => {
+                operation.is_deletion()
+                    || matches!(operation.work, Work::VmPower(_) | Work::VmDisksChanged)
             }
             Dialect::Group | Dialect::Storage => true,
         };
         if !matches!(operation.dialect, Dialect::Group | Dialect::Storage) {
-            answer = answer
-                .with_header("azure-asyncoperation", self.url(operation, false))
-                .with_header("azure-asyncnotification", "Enabled");
+            answer = answer.with_header("azure-asyncoperation", self.url(operation, false));
+        }
+        // The provider of disks does not send it.
+        if matches!(operation.dialect, Dialect::Compute | Dialect::Network) {
+            answer = answer.with_header("azure-asyncnotification", "Enabled");
         }
         if has_location {
             answer = answer.with_header("location", self.url(operation, true));
@@ -207,11 +272,10 @@ impl Context<'_> {
     pub(crate) fn is_being_copied(&self, disk: &Path) -> bool {
         self.state.operations.values().any(|operation| {
             operation.is_running()
-                && matches!(
-                    &operation.work,
-                    Work::ImageCopied(copying) | Work::DiskCopied(copying)
-                        if copying.files.iter().any(|(from, _)| from == disk)
-                )
+                && operation
+                    .work
+                    .copying()
+                    .is_some_and(|copying| copying.files.iter().any(|(from, _)| from == disk))
         })
     }
 
@@ -263,6 +327,15 @@ impl Context<'_> {
                 ),
                 "monitor=true&".to_owned(),
             ),
+            Dialect::Gallery => {
+                let monitor = if is_location { "monitor=true&" } else { "" };
+                (
+                    format!(
+                        "/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/capsOperations/{id}"
+                    ),
+                    monitor.to_owned(),
+                )
+            }
             Dialect::Network => {
                 let kind = if is_location {
                     "operationResults"
@@ -296,7 +369,12 @@ impl Context<'_> {
             operation.api_version,
             ticks(operation.started)
         );
-        format!("{base}{unsigned}&{}", self.signed(&unsigned))
+        self.sign(base, &unsigned)
+    }
+
+    /// The URL of a path and a query, with the parameters that sign it.
+    pub(crate) fn sign(&self, base: &str, unsigned: &str) -> String {
+        format!("{base}{unsigned}&{}", self.signed(unsigned))
     }
 
     /// The parameters `c`, `s` and `h`: a certificate, its signature and a hash in Azure, and here
@@ -340,8 +418,12 @@ impl Context<'_> {
         self.require_verbatim()?;
         let monitor = self.call.query("monitor") == Some("true");
         match operation.dialect {
-            Dialect::Disk | Dialect::Compute if monitor => Ok(self.monitor(&operation)),
-            Dialect::Disk | Dialect::Compute => Ok(self.named_status(&operation)),
+            Dialect::Disk | Dialect::Compute | Dialect::Gallery if monitor => {
+                Ok(self.monitor(&operation))
+            }
+            Dialect::Disk | Dialect::Compute | Dialect::Gallery => {
+                Ok(self.named_status(&operation))
+            }
             Dialect::Network if kind.eq_ignore_ascii_case("operationResults") => {
                 Ok(self.monitor(&operation))
             }
@@ -377,7 +459,7 @@ impl Context<'_> {
         Some(operation.clone())
     }
 
-    fn require_verbatim(&self) -> Result<()> {
+    pub(crate) fn require_verbatim(&self) -> Result<()> {
         if self.call.method != Method::GET {
             return Err(ArmError::no_such_method(self.call.method.as_str()));
         }
@@ -441,9 +523,10 @@ impl Context<'_> {
         match &operation.status {
             Status::Running => self.waiting(operation, again(Answer::empty(202))),
             Status::Succeeded(Some(output)) => Answer::json(200, self.shown(output)),
-            Status::Succeeded(None) if operation.dialect == Dialect::Network => {
-                again(Answer::empty(204))
-            }
+            // A type of no content, as recorded.
+            Status::Succeeded(None) if operation.dialect == Dialect::Network => again(
+                Answer::empty(204).with_header("content-type", "application/json; charset=utf-8"),
+            ),
             Status::Succeeded(None) => Answer::empty(200),
             Status::Failed {
                 status,
@@ -461,8 +544,10 @@ impl Context<'_> {
     /// whether they have Azure's names.
     fn shown(&self, output: &Value) -> Value {
         let mut output = output.clone();
-        if let Some(located) = output.get("accessSAS").and_then(Value::as_str) {
-            output["accessSAS"] = json!(self.arm.settings().blob_urls.access(located));
+        for access in ["accessSAS", "securityDataAccessSAS"] {
+            if let Some(located) = output.get(access).and_then(Value::as_str) {
+                output[access] = json!(self.arm.settings().blob_urls.access(located));
+            }
         }
         output
     }
@@ -477,8 +562,19 @@ impl Context<'_> {
         }
     }
 
-    /// Ends everything that is due, in the order in which it was due. Says whether anything changed.
+    /// Ends everything that is due and begins what deployments have waited for, until nothing more
+    /// is to be done now. Says whether anything changed.
     pub(crate) fn settle(&mut self) -> bool {
+        let mut changed = self.end_due();
+        while deployments::advance(self) {
+            changed = true;
+            self.end_due();
+        }
+        changed
+    }
+
+    /// Ends everything that is due, in the order in which it was due. Says whether anything changed.
+    fn end_due(&mut self) -> bool {
         let mut changed = disks::expire_accesses(self);
         let before = self.state.operations.len();
         let now = self.now;
@@ -533,9 +629,15 @@ impl Context<'_> {
                 Some(disks::copied(self, id, result.as_ref().err()))
             }
             Work::DiskUpdated => Some(disks::updated(self, id)),
-            Work::DiskGranted { write, seconds } => {
-                Some(disks::granted(self, id, *write, *seconds))
+            Work::DiskResized(copying, size) => {
+                let result = copying.result.as_ref()?;
+                Some(disks::resized(self, id, *size, result.as_ref().err()))
             }
+            Work::DiskGranted {
+                write,
+                seconds,
+                guest_state,
+            } => Some(disks::granted(self, id, *write, *seconds, *guest_state)),
             Work::DiskRevoked => Some(disks::revoked(self, id)),
             Work::DiskDeleted => Some(disks::deleted(self, id)),
             Work::ImageCopied(copying) => {
@@ -544,16 +646,39 @@ impl Context<'_> {
             }
             Work::ImageUpdated => Some(images::updated(self, id)),
             Work::ImageDeleted => Some(images::deleted(self, id)),
+            Work::GalleryUpdated => Some(gallery::updated(self, id)),
+            Work::GalleryDeleted => Some(gallery::deleted(self, id)),
+            Work::VersionCopied(copying, profile) => {
+                let result = copying.result.as_ref()?;
+                Some(gallery::versions::copied(
+                    self,
+                    id,
+                    profile,
+                    result.as_ref().err(),
+                ))
+            }
+            Work::VersionUpdated(_) => Some(gallery::updated(self, id)),
+            Work::VersionRefused {
+                status,
+                code,
+                message,
+            } => Some(gallery::versions::refused(self, id, *status, code, message)),
+            Work::VersionDeleted => Some(images::deleted(self, id)),
             Work::VmCreated => Some(vms::created(self, id)),
             Work::VmUpdated => Some(vms::updated(self, id)),
+            Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
             Work::VmPower(power) => Some(vms::powered(self, id, *power)),
             Work::VmDeleted => Some(vms::deleted(self, id)),
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
+            Work::SecurityRuleDeleted(name) => {
+                Some(network::security_rule::deleted(self, id, name))
+            }
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
             Work::StorageCreated => Some(storage::created(self, id)),
+            Work::Lost { output, .. } => Some(Ok(output.clone())),
         }
     }
 }

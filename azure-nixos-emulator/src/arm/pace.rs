@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::id::{Kind, ResourceId};
 use super::lro::{Operation, Work};
+use crate::state::Power;
 
 /// How long the long-running operations of a local Azure take, by its [`Clock`](crate::Clock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ const fn pace(
 fn recorded(work: &Work, resource: &str) -> Pace {
     let kind = ResourceId::parse(resource).map(|id| id.kind);
     match work {
-        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated => {
+        Work::DiskCreated | Work::DiskCopied(_) | Work::DiskUpdated | Work::DiskResized(..) => {
             pace(100, Some(2), None, None)
         }
         Work::DiskGranted { .. } | Work::DiskRevoked => pace(400, None, None, None),
@@ -62,8 +63,15 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::ImageCopied(_) | Work::ImageUpdated | Work::ImageDeleted => {
             pace(5_000, None, None, None)
         }
+        Work::GalleryUpdated | Work::GalleryDeleted => pace(200, None, None, None),
+        Work::VersionCopied(..) => pace(420_000, Some(60), Some(60), Some(60)),
+        Work::VersionUpdated(_) => pace(120_000, Some(60), Some(60), Some(60)),
+        // Such failures have the same time at their start and at their end.
+        Work::VersionRefused { .. } => pace(0, Some(60), Some(60), Some(60)),
+        Work::VersionDeleted => pace(90_000, Some(60), Some(60), Some(60)),
         Work::VmCreated => pace(40_000, Some(10), Some(50), None),
-        Work::VmUpdated => pace(10_000, Some(10), None, None),
+        Work::VmUpdated | Work::VmDisksChanged => pace(10_000, Some(10), None, None),
+        Work::VmPower(Power::Stopped) => pace(10_000, None, None, None),
         Work::VmPower(_) => pace(30_000, Some(10), Some(36), None),
         Work::VmDeleted => pace(40_000, Some(10), Some(30), None),
         Work::NetworkUpdated if kind == Some(Kind::PublicIp) => {
@@ -72,9 +80,13 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         // An interface is there at once; its operation is over when it is first asked for.
         Work::NetworkUpdated if kind == Some(Kind::Nic) => pace(0, None, None, None),
         Work::NetworkUpdated | Work::SubnetUpdated(_) => pace(5_000, Some(3), Some(10), Some(10)),
-        Work::NetworkDeleted | Work::SubnetDeleted(_) => pace(10_000, Some(10), Some(10), Some(10)),
+        Work::NetworkDeleted if kind == Some(Kind::Nic) => pace(1_000, None, None, None),
+        Work::NetworkDeleted | Work::SubnetDeleted(_) | Work::SecurityRuleDeleted(_) => {
+            pace(10_000, Some(10), Some(10), Some(10))
+        }
         Work::StorageCreated => pace(17_000, Some(17), Some(17), Some(17)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
+        Work::Lost { seems, .. } => recorded(seems, resource),
     }
 }
 

@@ -83,6 +83,24 @@ fn body(context: &Context<'_>) -> Value {
     })
 }
 
+/// `GET /tenants`
+pub(crate) fn tenants(context: &Context<'_>) -> Answer {
+    let id = context.state.identity.tenant_id;
+    Answer::json(
+        200,
+        json!({ "value": [{
+            "id": format!("/tenants/{id}"),
+            "tenantId": id,
+            "countryCode": "US",
+            "displayName": "Local Azure",
+            "domains": ["local.onmicrosoft.com"],
+            "tenantCategory": "Home",
+            "defaultDomain": "local.onmicrosoft.com",
+            "tenantType": "AAD",
+        }]}),
+    )
+}
+
 /// `GET /subscriptions/{id}/locations`
 pub(crate) fn locations(context: &Context<'_>) -> Answer {
     let id = context.state.identity.subscription_id;
@@ -106,6 +124,16 @@ pub(crate) fn locations(context: &Context<'_>) -> Answer {
     Answer::json(200, json!({ "value": all }))
 }
 
+/// Every location by its name.
+pub(crate) fn location_names() -> impl Iterator<Item = &'static str> {
+    LOCATIONS.iter().map(|(name, ..)| *name)
+}
+
+/// Every location as it is shown to people.
+pub(crate) fn display_names() -> impl Iterator<Item = &'static str> {
+    LOCATIONS.iter().map(|(_, display, _)| *display)
+}
+
 /// The name of a location in any spelling, if there is such a location.
 pub(crate) fn find_location(given: &str) -> Option<&'static str> {
     let folded = given.replace(' ', "").to_ascii_lowercase();
@@ -113,6 +141,14 @@ pub(crate) fn find_location(given: &str) -> Option<&'static str> {
         .iter()
         .map(|(name, ..)| *name)
         .find(|name| *name == folded)
+}
+
+/// How people read the name of a location: `East US 2`.
+pub(crate) fn display_name(location: &str) -> &str {
+    LOCATIONS
+        .iter()
+        .find(|(name, ..)| *name == location)
+        .map_or(location, |(_, display, _)| display)
 }
 
 /// The location of a resource's body, normalised.

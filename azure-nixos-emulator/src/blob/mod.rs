@@ -187,7 +187,6 @@ impl PageBlobs {
     /// # Errors
     /// When the file is not a whole number of pages, when the id or the file belongs to another
     /// blob, or when a file cannot be read or written.
-    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
     pub(crate) fn adopt(&self, id: Uuid, file: &Path) -> io::Result<()> {
         let absolute = std::path::absolute(file)?;
         if self.get(id).is_some_and(|blob| blob.file == absolute) {

@@ -16,6 +16,7 @@ use super::request::{ApiVersion, Call, blocking, header};
 use super::serve::version_headers;
 use super::store::{PAGE, Write};
 use super::{PageBlobs, checksum, dates};
+use crate::fault::Harm;
 
 /// The most that one update may write, in bytes.
 pub(super) const LARGEST_UPDATE: u64 = 4 * 1024 * 1024;
@@ -104,6 +105,8 @@ pub(super) async fn put_page(
     }
     let blob = Arc::clone(&call.blob);
     let permit = call.permit.clone();
+    let harm = call.parts.extensions.get::<Harm>().copied();
+    let harm = harm.unwrap_or_default();
     let time = blobs.now();
     let now = dates::ticks(time);
     let speaks_crc64 = call.version >= ApiVersion::CRC64;
@@ -118,7 +121,11 @@ pub(super) async fn put_page(
                 || checksum::crc64_of(&chunks),
             )?
         };
-        let write = if clear {
+        // The checksums are those of what was sent.
+        let chunks = harm.apply(chunks);
+        let write = if harm == Harm::Lost {
+            Write::Lost
+        } else if clear {
             Write::Clear
         } else {
             Write::Update(&chunks)

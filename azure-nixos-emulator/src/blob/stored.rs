@@ -118,7 +118,6 @@ impl StoredBlob {
     }
 
     /// Makes a blob of a file that is there, with the pages that it has data in.
-    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
     pub(super) fn adopt(
         place: &Place,
         id: Uuid,

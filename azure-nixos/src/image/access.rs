@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::disk;
 use crate::Result;
 use crate::arm::Client;
+use crate::arm::compute::DISKS;
 use crate::upload::{SasAccess, SasSource};
 
 /// The least speed that an access is sized for. A managed disk takes 60 MiB/s and more; the rest
@@ -67,6 +68,14 @@ impl SasSource for DiskAccess {
             .begin_disk_access(&self.group, &self.name, self.duration)
             .await?;
         Ok(SasAccess::new(url, Some(expires)))
+    }
+
+    /// The id of the disk, and the one that no other of its name ever had.
+    async fn target(&self) -> Result<Option<String>> {
+        let id = self.client.resource_id(&self.group, DISKS, &self.name);
+        let disk = self.client.disk(&self.group, &self.name).await?;
+        let unique = disk.and_then(|disk| disk.properties.unique_id);
+        Ok(unique.map(|unique| format!("{id} ({unique})")))
     }
 }
 

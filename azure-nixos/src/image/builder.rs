@@ -22,7 +22,7 @@ use crate::handle::{Handle, Work};
 use crate::nix::{self, BuiltImage, Nix};
 use crate::progress::Phase;
 use crate::undo::Undo;
-use crate::upload::UploadReport;
+use crate::upload::{UploadOptions, UploadReport};
 use crate::{Error, ErrorKind, Generation, Result};
 
 /// The region of a new group when nobody says another.
@@ -66,6 +66,7 @@ pub struct ImageBuilder {
     disk_sku: String,
     keep_disk: bool,
     nix: Nix,
+    options: UploadOptions,
 }
 
 /// An image that machines can be made from.
@@ -107,6 +108,7 @@ impl ImageBuilder {
             disk_sku: "Standard_LRS".to_owned(),
             keep_disk: false,
             nix: Nix::new(),
+            options: UploadOptions::default(),
         }
     }
 
@@ -143,6 +145,14 @@ impl ImageBuilder {
     /// How Nix is run: other programs, another environment.
     pub fn nix(mut self, nix: Nix) -> Self {
         self.nix = nix;
+        self
+    }
+
+    /// How the disk is uploaded. With a [journal](UploadOptions::journal), an upload that fails of
+    /// something that passes leaves its disk and says so, instead of taking it away: the same again
+    /// goes on where it was.
+    pub fn upload_options(mut self, options: UploadOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -259,6 +269,7 @@ impl ImageBuilder {
             fingerprint,
             upload_bytes,
             found,
+            options: self.options,
         };
         let mut undo = Undo::default();
         let making = Making {

@@ -21,7 +21,7 @@ use crate::group::{Fallback, Place};
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
 use crate::undo::Undo;
-use crate::upload::{UploadReport, VhdUploader};
+use crate::upload::{UploadOptions, UploadReport, VhdUploader};
 use crate::{Error, ErrorKind, Generation, Result};
 
 /// Creating a disk and granting access to it take less than a second; one that was just asked for and
@@ -103,6 +103,7 @@ pub(super) struct Spec {
     pub(super) fingerprint: String,
     pub(super) upload_bytes: u64,
     pub(super) found: Found,
+    pub(super) options: UploadOptions,
 }
 
 /// Makes the disk unless it is there, writes it unless it is whole, and commits it.
@@ -147,10 +148,19 @@ pub(super) async fn fill(
     work.check()?;
     let access =
         DiskAccess::new(client.clone(), group, name, spec.upload_bytes).for_content(&spec.identity);
-    let report = VhdUploader::from_arc(Arc::clone(&source), Arc::new(access))
+    let uploader = VhdUploader::from_arc(Arc::clone(&source), Arc::new(access))
         .transport(azure.transport().clone())
-        .run(work)
-        .await?;
+        .options(spec.options.clone())
+        .source_name(&spec.identity);
+    let report = match uploader.run(work).await {
+        Ok(report) => report,
+        Err(error) => {
+            if spec.options.journal.is_some() && is_worth_going_on(&error, work) {
+                undo.keep_everything("run the same command again to send what has not arrived yet");
+            }
+            return Err(error);
+        }
+    };
     if blocking(move || source.fingerprint()).await? != spec.fingerprint {
         return Err(Error::new(
             ErrorKind::Conflict,
@@ -168,6 +178,18 @@ pub(super) async fn fill(
         tracing::warn!("the disk {name} stays marked as unfinished: {error}");
     }
     Ok(Some(report))
+}
+
+/// Whether an upload failed of something that passes, after some of it had arrived. Hours of uploading
+/// are not thrown away for a network that was down for ten minutes.
+fn is_worth_going_on(error: &Error, work: &Work) -> bool {
+    let passes = match error.kind() {
+        ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Throttled => true,
+        ErrorKind::Service => error.status().is_some_and(|status| status >= 500),
+        _ => false,
+    };
+    let transfer = work.progress.subscribe().current().transfer;
+    passes && transfer.is_some_and(|transfer| transfer.sent + transfer.resumed > 0)
 }
 
 /// Ends the access. A repeated request may be refused because the first, whose answer was lost, has
@@ -289,6 +311,7 @@ pub struct DiskUpload {
     location: Option<String>,
     sku: String,
     generation: Option<Generation>,
+    options: UploadOptions,
 }
 
 /// A disk that is whole.
@@ -318,6 +341,7 @@ impl DiskUpload {
             location: None,
             sku: "Standard_LRS".to_owned(),
             generation: None,
+            options: UploadOptions::default(),
         }
     }
 
@@ -336,6 +360,14 @@ impl DiskUpload {
     /// The generation of the machines that boot from it; left out, Azure assumes v1.
     pub fn generation(mut self, generation: Generation) -> Self {
         self.generation = Some(generation);
+        self
+    }
+
+    /// How the disk is uploaded. With a [journal](UploadOptions::journal), an upload that fails of
+    /// something that passes leaves its disk and says so, instead of taking it away: the same again
+    /// goes on where it was.
+    pub fn upload_options(mut self, options: UploadOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -390,6 +422,7 @@ impl DiskUpload {
             fingerprint,
             upload_bytes,
             found,
+            options: self.options,
         };
         let mut undo = Undo::default();
         let result = async {
@@ -420,6 +453,22 @@ mod tests {
 
     use super::*;
     use crate::arm::replay::{Interaction, client};
+
+    #[test]
+    fn a_disk_stays_for_what_passes_once_something_has_arrived() {
+        let work = Work::default();
+        let refused = Error::new(ErrorKind::Service, "no").with_status(400);
+        let down = Error::new(ErrorKind::Service, "down").with_status(503);
+        let gone = Error::new(ErrorKind::Network, "gone");
+        assert!(!is_worth_going_on(&gone, &work), "nothing has arrived");
+        work.progress.transfer(crate::progress::Transfer {
+            sent: 512,
+            ..Default::default()
+        });
+        assert!(is_worth_going_on(&gone, &work) && is_worth_going_on(&down, &work));
+        let cancelled = Error::new(ErrorKind::Cancelled, "stop");
+        assert!(!is_worth_going_on(&refused, &work) && !is_worth_going_on(&cancelled, &work));
+    }
 
     #[tokio::test]
     async fn a_commit_whose_answer_was_lost_is_one() {

@@ -42,6 +42,16 @@ pub trait SasSource: fmt::Debug + Send + Sync + 'static {
     fn renewable(&self) -> bool {
         true
     }
+
+    /// A name for the target that is the same for every access to it and never that of another: an
+    /// upload that goes on after an interruption goes by it. `None`, the default, stands for the URL
+    /// without its signature.
+    ///
+    /// # Errors
+    /// When the target cannot be asked.
+    async fn target(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// A bare URL: it cannot be renewed.

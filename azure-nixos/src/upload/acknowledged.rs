@@ -87,6 +87,34 @@ impl Ranges {
         self.map.iter().map(|(start, end)| end - start).sum()
     }
 
+    /// Whether all of a range is in the set.
+    pub(crate) fn covers(&self, range: &Range<u64>) -> bool {
+        self.gaps_in(range.clone()).next().is_none()
+    }
+
+    /// Takes out what is not in the other set.
+    pub(crate) fn intersect(&mut self, other: &Self) {
+        let gone: Vec<_> = self.minus(other).collect();
+        for range in gone {
+            self.remove(&range);
+        }
+    }
+
+    fn remove(&mut self, range: &Range<u64>) {
+        // What overlaps begins before the end; of those, all but the first begin inside.
+        while let Some((&start, &end)) = self.map.range(..range.end).next_back()
+            && end > range.start
+        {
+            self.map.remove(&start);
+            if start < range.start {
+                self.map.insert(start, range.start);
+            }
+            if end > range.end {
+                self.map.insert(range.end, end);
+            }
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.map.iter().map(|(start, end)| *start..*end)
     }
@@ -168,6 +196,13 @@ mod tests {
             let difference: Vec<u64> = a.minus(&b).flatten().collect();
             prop_assert_eq!(difference, model_a.difference(&model_b).copied().collect::<Vec<_>>());
             prop_assert_eq!(a.bytes(), model_a.len() as u64);
+            for range in b.iter() {
+                let covered = range.clone().all(|byte| model_a.contains(&byte));
+                prop_assert_eq!(a.covers(&range), covered);
+            }
+            let mut both = a.clone();
+            both.intersect(&b);
+            prop_assert_eq!(pages(&both), model_a.intersection(&model_b).copied().collect::<Vec<_>>());
         }
     }
 

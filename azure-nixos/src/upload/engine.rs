@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::acknowledged::{Ranges, Tally};
 use super::congestion::{Controller, Gate};
 use super::integrity::{self, Integrity, Probe};
+use super::journal::{Header, Journal};
 use super::keeper::Keeper;
 use super::plan::LONGEST_RANGE;
 use super::read::{Piece, Pool, Reader, Reading};
@@ -66,7 +67,8 @@ pub(crate) async fn upload(
     Ok(UploadReport {
         bytes_logical: length,
         bytes_sent: counters.sent(),
-        bytes_skipped: length - counters.sent(),
+        bytes_resumed: counters.resumed_bytes(),
+        bytes_skipped: length - counters.sent() - counters.resumed_bytes(),
         requests: counters.requests(),
         retries: counters.retries(),
         integrity: done.integrity,
@@ -91,6 +93,7 @@ struct Upload<'a> {
     pool: Arc<Pool>,
     /// Size of the disk, without the footer.
     disk: u64,
+    journal: Option<Journal>,
     /// Ends reading when the upload is dropped.
     stop: CancellationToken,
 }
@@ -111,6 +114,8 @@ async fn course(
     let keeper = work.interruptible(opened).await?;
     let stop = CancellationToken::new();
     let _stops_readers = stop.clone().drop_guard();
+    let fingerprint = of_source(&settings.source, |source| source.fingerprint()).await?;
+    let (journal, done) = open_journal(settings, &keeper, &fingerprint, disk + FOOTER).await?;
     let upload = Upload {
         settings,
         work,
@@ -121,23 +126,37 @@ async fn course(
         },
         lane: Lane {
             gate: Gate::new(Controller::new(
-                settings.concurrency,
-                settings.memory.as_u64(),
+                settings.options.concurrency,
+                settings.options.memory.as_u64(),
             )),
             probe: Probe::default(),
             counters,
-            pacer: settings.bandwidth.map(|rate| Pacer::new(rate.as_u64())),
+            pacer: settings
+                .options
+                .bandwidth
+                .map(|rate| Pacer::new(rate.as_u64())),
         },
         pool,
         disk,
+        journal,
         stop,
     };
     // Until the footer nothing has happened that a dropped request could spoil.
-    let before_footer = Box::pin(upload.content());
-    let (footer, verified, cleared) = work.interruptible(before_footer).await?;
+    let before_footer = Box::pin(upload.content(fingerprint, done));
+    let (footer, verified, cleared) = work
+        .interruptible(before_footer)
+        .await
+        .map_err(|error| upload.say_how_to_go_on(error))?;
     work.check()?;
     work.progress.phase(Phase::Committing, "footer");
     let integrity = upload.footer(footer).await?;
+    if let Some(journal) = upload.journal {
+        blocking(move || {
+            journal.finish();
+            Ok(())
+        })
+        .await?;
+    }
     Ok(Done {
         integrity,
         verified,
@@ -145,15 +164,55 @@ async fn course(
     })
 }
 
+/// The journal of this upload, where one is wanted, and what is in it.
+async fn open_journal(
+    settings: &VhdUploader,
+    keeper: &Keeper,
+    fingerprint: &str,
+    length: u64,
+) -> Result<(Option<Journal>, Ranges)> {
+    let Some(directory) = settings.options.journal.clone() else {
+        return Ok((None, Ranges::default()));
+    };
+    let target = match settings.access.target().await? {
+        Some(target) => target,
+        None => keeper.peek().target.sas().redacted().to_owned(),
+    };
+    let source = settings.source_name.as_deref().unwrap_or(fingerprint);
+    let header = Header::new(target, source.to_owned(), length);
+    let afresh = settings.options.afresh;
+    let (journal, done) = blocking(move || Journal::open(&directory, &header, afresh)).await?;
+    Ok((Some(journal), done))
+}
+
+async fn of_source<T: Send + 'static>(
+    source: &Arc<dyn DiskSource>,
+    call: impl FnOnce(&dyn DiskSource) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let source = Arc::clone(source);
+    let called = tokio::task::spawn_blocking(move || call(&*source)).await;
+    called.map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            "the disk image stopped by a defect of its source",
+        )
+        .with_source(error)
+    })?
+}
+
 impl Upload<'_> {
     /// Everything but the footer: sent, acknowledged, compared.
-    async fn content(&self) -> Result<([u8; 512], Verification, u64)> {
-        let fingerprint = self.blocking(|source| source.fingerprint()).await?;
+    async fn content(
+        &self,
+        fingerprint: String,
+        done: Ranges,
+    ) -> Result<([u8; 512], Verification, u64)> {
         let held = self.open().await?;
+        let done = self.still_there(done, &held).await?;
         // The identity may take as long as reading the disk does; nobody waits for it until then.
         let footer = self.blocking(upload_footer);
         let ((verified, cleared), footer) =
-            futures::try_join!(Box::pin(self.ranges(held)), footer)?;
+            futures::try_join!(Box::pin(self.ranges(held, &done)), footer)?;
         if self.blocking(|source| source.fingerprint()).await? != fingerprint {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -218,6 +277,49 @@ impl Upload<'_> {
         }
     }
 
+    /// What was acknowledged in an earlier upload, as far as the target has it. One that was emptied
+    /// or made anew since has nothing of it; one that does not say is believed to be the same, as
+    /// its name is.
+    async fn still_there(&self, mut done: Ranges, held: &Held) -> Result<Ranges> {
+        if done.bytes() == 0 {
+            return Ok(done);
+        }
+        let noted = done.bytes();
+        match held {
+            Held::Nothing => done = Ranges::default(),
+            Held::Unknown(reason) => {
+                tracing::debug!(reason, "the journal is believed: the target lists nothing");
+            }
+            Held::OldData => match verify::list(&self.requester, self.disk).await? {
+                Listed::Ranges(listed) if !listed.overflowed() => done.intersect(&listed),
+                Listed::Ranges(_) => done = Ranges::default(),
+                Listed::Refused(reason) => {
+                    tracing::debug!(reason, "the journal is believed: the target lists nothing");
+                }
+            },
+        }
+        if let Some(journal) = self.journal.as_ref().filter(|_| done.bytes() < noted) {
+            journal.only(&done);
+        }
+        tracing::info!(
+            noted,
+            there = done.bytes(),
+            "going on with an earlier upload to the same target"
+        );
+        Ok(done)
+    }
+
+    /// Adds to an error that what was acknowledged need not be sent again.
+    fn say_how_to_go_on(&self, error: Error) -> Error {
+        match &self.journal {
+            Some(journal) if self.lane.counters.sent() > 0 => error.with_context(
+                "what has arrived is noted in, for the same upload again to go on from",
+                journal.path().display(),
+            ),
+            _ => error,
+        }
+    }
+
     /// The error of a target with old data that cannot be told from the new.
     fn old_data_stays(&self, reason: &str) -> Error {
         let target = self.requester.keeper.peek().target;
@@ -233,15 +335,14 @@ impl Upload<'_> {
     }
 
     /// Sends all ranges and compares.
-    async fn ranges(&self, held: Held) -> Result<(Verification, u64)> {
+    async fn ranges(&self, held: Held, done: &Ranges) -> Result<(Verification, u64)> {
         if !matches!(held, Held::Nothing) {
             // An old footer would make a half-written disk look whole.
             self.put_unaccounted(self.disk, zeros(FOOTER)).await?;
         }
-        let sent = self.send().await?;
-        self.lane
-            .counters
-            .all_skipped(self.disk - self.lane.counters.sent());
+        let sent = self.send(done).await?;
+        let counters = &self.lane.counters;
+        counters.all_skipped(self.disk - counters.sent() - counters.resumed_bytes());
         self.verify(held, &sent).await
     }
 
@@ -259,7 +360,7 @@ impl Upload<'_> {
     }
 
     /// Reads, sends, and checks that all that was cut has been acknowledged.
-    async fn send(&self) -> Result<Ranges> {
+    async fn send(&self, done: &Ranges) -> Result<Ranges> {
         let mut reading: FuturesUnordered<_> = self
             .readers(Arc::clone(&self.lane.counters))
             .into_iter()
@@ -272,15 +373,26 @@ impl Upload<'_> {
             tokio::select! {
                 // What is acknowledged frees memory that reading waits for.
                 biased;
-                Some(done) = sending.next() => {
-                    let range: std::ops::Range<u64> = done?;
+                Some(put) = sending.next() => {
+                    let range: std::ops::Range<u64> = put?;
+                    if let Some(journal) = &self.journal {
+                        journal.acknowledged(&range);
+                    }
                     acknowledged.add(&range);
                     sent.insert(range);
                 }
                 Some(read) = reading.next() => {
                     if let Some((reader, piece)) = read? {
-                        planned.add(&piece.range());
-                        sending.push(self.put(piece));
+                        let range = piece.range();
+                        planned.add(&range);
+                        if done.covers(&range) {
+                            self.lane.counters.resumed(range.end - range.start);
+                            self.pool.give_back(piece.bytes);
+                            acknowledged.add(&range);
+                            sent.insert(range);
+                        } else {
+                            sending.push(self.put(piece));
+                        }
                         reading.push(reader.next());
                     }
                 }
@@ -327,7 +439,7 @@ impl Upload<'_> {
 
     /// Compares the target with what was sent, and clears what does not belong.
     async fn verify(&self, held: Held, sent: &Ranges) -> Result<(Verification, u64)> {
-        let asked = self.settings.verify;
+        let asked = self.settings.options.verify;
         if asked == Verify::None && matches!(held, Held::Nothing | Held::Unknown(_)) {
             return Ok((Verification::NotRequested, 0));
         }
@@ -465,15 +577,7 @@ impl Upload<'_> {
         &self,
         call: impl FnOnce(&dyn DiskSource) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let source = Arc::clone(&self.settings.source);
-        let called = tokio::task::spawn_blocking(move || call(&*source)).await;
-        called.map_err(|error| {
-            Error::new(
-                ErrorKind::Internal,
-                "the disk image stopped by a defect of its source",
-            )
-            .with_source(error)
-        })?
+        of_source(&self.settings.source, call).await
     }
 }
 

@@ -10,6 +10,7 @@
 //! congestion … the gate, which knows how much may be in flight
 //! request   the one retry loop; retry says what a failure means, keeper renews the access
 //! target    single attempts through the SDK's page blob client
+//! journal   what was acknowledged, on disk, for the next run
 //! acknowledged, verify   what arrived, compared with the plan and with the target's own list
 //! footer    the last page, written when everything else is proved
 //! engine    puts these together, in one future: when it is dropped, all of it stops
@@ -21,7 +22,9 @@ mod congestion;
 mod engine;
 mod failure;
 mod integrity;
+mod journal;
 mod keeper;
+mod options;
 mod plan;
 mod read;
 mod report;
@@ -38,12 +41,14 @@ mod tests;
 mod verify;
 
 use std::future::{Future, IntoFuture};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 pub use access::{SasAccess, SasSource};
 pub use congestion::Concurrency;
 pub use integrity::Integrity;
+pub use options::UploadOptions;
 pub use report::{UploadReport, Verification};
 
 use crate::azure::Transport;
@@ -119,7 +124,8 @@ pub enum Verify {
 ///
 /// # Cancellation
 /// Cancelling stops between two requests at the latest; requests on their way are dropped. What
-/// was written stays, the footer is not written. A blob that was created is not deleted. When the
+/// was written stays, the footer is not written; with a [`journal`](Self::journal) the next upload
+/// goes on from there. A blob that was created is not deleted. When the
 /// footer is already on its way its answer is waited for, and the upload may end well after all. A
 /// source that is being read to compute its identity finishes that on its own
 /// thread, and the result is thrown away.
@@ -129,11 +135,10 @@ pub struct VhdUploader {
     source: Arc<dyn DiskSource>,
     access: Arc<dyn SasSource>,
     transport: Option<Transport>,
-    concurrency: Concurrency,
-    memory: ByteSize,
-    bandwidth: Option<ByteSize>,
     target: UploadTarget,
-    verify: Verify,
+    options: UploadOptions,
+    /// What the source is, where somebody knows better than its fingerprint.
+    source_name: Option<String>,
 }
 
 impl VhdUploader {
@@ -148,11 +153,9 @@ impl VhdUploader {
             source,
             access,
             transport: None,
-            concurrency: Concurrency::default(),
-            memory: ByteSize::mib(64),
-            bandwidth: None,
             target: UploadTarget::default(),
-            verify: Verify::default(),
+            options: UploadOptions::default(),
+            source_name: None,
         }
     }
 
@@ -179,23 +182,27 @@ impl VhdUploader {
         self
     }
 
-    /// How many requests are in flight. Default: [`Concurrency::Auto`].
+    /// How it is done, all at once. The setters below change one of these.
+    pub fn options(mut self, options: UploadOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// See [`UploadOptions::concurrency`].
     pub fn concurrency(mut self, concurrency: Concurrency) -> Self {
-        self.concurrency = concurrency;
+        self.options = self.options.concurrency(concurrency);
         self
     }
 
-    /// Memory for ranges that are read, waiting or on their way. Default 64 MiB, least 8 MiB. Up
-    /// to 17 MiB more go into buffers that are kept for reuse and into reading ahead;
-    /// [`Verify::Contents`] holds what it reads back in addition.
+    /// See [`UploadOptions::memory_limit`].
     pub fn memory_limit(mut self, memory: ByteSize) -> Self {
-        self.memory = memory;
+        self.options = self.options.memory_limit(memory);
         self
     }
 
-    /// Bytes per second that are not exceeded on average. Default: no limit.
+    /// See [`UploadOptions::max_bandwidth`].
     pub fn max_bandwidth(mut self, bandwidth: Option<ByteSize>) -> Self {
-        self.bandwidth = bandwidth;
+        self.options = self.options.max_bandwidth(bandwidth);
         self
     }
 
@@ -205,9 +212,36 @@ impl VhdUploader {
         self
     }
 
-    /// How the target is compared with the source. Default: [`Verify::Ranges`].
+    /// See [`UploadOptions::verify`].
     pub fn verify(mut self, verify: Verify) -> Self {
-        self.verify = verify;
+        self.options = self.options.verify(verify);
+        self
+    }
+
+    /// Goes on where an earlier upload to the same target ended; see [`UploadOptions::journal`].
+    ///
+    /// ```no_run
+    /// # async fn f(disk: impl azure_nixos::disk::DiskSource, sas: azure_nixos::SasUrl) -> azure_nixos::Result<()> {
+    /// use azure_nixos::upload::VhdUploader;
+    /// let report = VhdUploader::new(disk, sas).journal("/var/lib/uploads").await?;
+    /// println!("{} bytes were there from the time before", report.bytes_resumed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn journal(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options = self.options.journal(directory);
+        self
+    }
+
+    /// See [`UploadOptions::afresh`].
+    pub fn afresh(mut self, afresh: bool) -> Self {
+        self.options = self.options.afresh(afresh);
+        self
+    }
+
+    /// A better name of the source than its fingerprint: that of its content.
+    pub(crate) fn source_name(mut self, name: &str) -> Self {
+        self.source_name = Some(name.to_owned());
         self
     }
 
@@ -218,7 +252,7 @@ impl VhdUploader {
 
     /// Uploads as a part of other work: with its progress and its cancellation.
     pub(crate) async fn run(self, work: &Work) -> Result<UploadReport> {
-        let pool = Arc::new(read::Pool::new(self.memory.as_u64()));
+        let pool = Arc::new(read::Pool::new(self.options.memory.as_u64()));
         Box::pin(engine::upload(self, work, pool)).await
     }
 }

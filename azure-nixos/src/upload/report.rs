@@ -19,7 +19,10 @@ pub struct UploadReport {
     pub bytes_logical: u64,
     /// Acknowledged by the service, the footer included. What was sent twice counts once.
     pub bytes_sent: u64,
-    /// Not sent, because the target is zero there: `bytes_logical - bytes_sent`.
+    /// Acknowledged in an earlier upload that this one went on with, and not sent again.
+    pub bytes_resumed: u64,
+    /// Not sent, because the target is zero there. This, `bytes_sent` and `bytes_resumed` add up to
+    /// `bytes_logical`.
     pub bytes_skipped: u64,
     /// Write requests that were begun, repeated ones included.
     pub requests: u64,
@@ -73,6 +76,7 @@ pub(crate) struct Counters {
     read: AtomicU64,
     skipped: AtomicU64,
     sent: AtomicU64,
+    resumed: AtomicU64,
     in_flight: AtomicU64,
     requests: AtomicU64,
     answered: AtomicU64,
@@ -96,6 +100,15 @@ impl Counters {
 
     pub(crate) fn acknowledged(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// There from an earlier upload.
+    pub(crate) fn resumed(&self, bytes: u64) {
+        self.resumed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn resumed_bytes(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn retried(&self) {
@@ -185,6 +198,7 @@ impl Meter {
             read: get(&counters.read),
             sent,
             skipped: get(&counters.skipped),
+            resumed: get(&counters.resumed),
             in_flight: get(&counters.in_flight),
             requests: get(&counters.answered),
             retries: get(&counters.retries),
@@ -222,6 +236,7 @@ mod tests {
         let report = UploadReport {
             bytes_logical: 20_972_032,
             bytes_sent: 1024,
+            bytes_resumed: 0,
             bytes_skipped: 20_971_008,
             requests: 2,
             retries: 0,

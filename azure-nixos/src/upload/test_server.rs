@@ -152,6 +152,11 @@ impl TestServer {
         self.state().pages.remove(&offset);
     }
 
+    /// As if the blob had been deleted and made again.
+    pub(crate) fn forget_everything(&self) {
+        self.state().pages.clear();
+    }
+
     pub(crate) fn set_type(&self, blob_type: &'static str) {
         self.state().blob_type = blob_type;
     }

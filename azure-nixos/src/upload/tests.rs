@@ -1,5 +1,7 @@
 //! Whole uploads against a page blob on loopback. What is compared is always the content.
 
+mod resume;
+
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

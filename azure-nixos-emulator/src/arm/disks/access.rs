@@ -10,7 +10,9 @@ use super::super::error::{ArmError, Origin};
 use super::super::id::Kind;
 use super::super::lro::{Dialect, Work};
 use super::shape::GRANT;
-use super::{disk_name, file_of, gone, set_disk_state, state_of, wrong_state};
+use super::{
+    disk_name, file_of, gone, guest_state, has_guest_state, set_disk_state, state_of, wrong_state,
+};
 use crate::azure_names::{AccessHost, locate};
 use crate::blob::Access;
 use crate::state::{Inner, Resource};
@@ -19,10 +21,10 @@ use crate::state::{Inner, Resource};
 const LONGEST_ACCESS: u64 = 5_184_000;
 
 /// `POST …/beginGetAccess`
-pub(crate) fn grant(context: &mut Context<'_>, group: &str, name: &str) -> Result {
+pub(crate) fn grant(context: &mut Context<'_>, kind: Kind, group: &str, name: &str) -> Result {
     let mut body = context.call.json()?;
     GRANT.check(&mut body)?;
-    let disk = context.existing(group, Kind::Disk, name)?.clone();
+    let disk = context.existing(group, kind, name)?.clone();
     let seconds = body["durationInSeconds"].as_u64().unwrap_or_default();
     if !(1..=LONGEST_ACCESS).contains(&seconds) {
         return Err(ArmError::compute(
@@ -35,7 +37,8 @@ pub(crate) fn grant(context: &mut Context<'_>, group: &str, name: &str) -> Resul
         )
         .with_target("durationInSeconds"));
     }
-    if body["getSecureVMGuestStateSAS"] == true {
+    let guest_state = body["getSecureVMGuestStateSAS"] == true;
+    if guest_state && !has_guest_state(&disk) {
         return Err(ArmError::compute(
             400,
             "BadRequest",
@@ -58,6 +61,21 @@ pub(crate) fn grant(context: &mut Context<'_>, group: &str, name: &str) -> Resul
             .with_target("access"));
         }
     };
+    // That this is refused is what the policy is for; the words are a guess.
+    if disk.body["properties"]["networkAccessPolicy"] == "DenyAll" {
+        return Err(ArmError::compute(
+            409,
+            "OperationNotAllowed",
+            format!(
+                "Access not permitted because the network access policy of disk {name} is 'DenyAll'."
+            ),
+        ));
+    }
+    if disk.body["properties"]["publicNetworkAccess"] == "Disabled" {
+        return Err(ArmError::not_implemented(
+            "access to disks from private networks alone",
+        ));
+    }
     let state = state_of(&disk);
     if state == "Attached" {
         return Err(ArmError::compute(
@@ -97,7 +115,11 @@ pub(crate) fn grant(context: &mut Context<'_>, group: &str, name: &str) -> Resul
         Dialect::Disk,
         &location,
         &disk.id,
-        Work::DiskGranted { write, seconds },
+        Work::DiskGranted {
+            write,
+            seconds,
+            guest_state,
+        },
     );
     Ok(context.accepted(202, operation, None))
 }
@@ -108,6 +130,7 @@ pub(crate) fn granted(
     id: &str,
     write: bool,
     seconds: u64,
+    with_guest_state: bool,
 ) -> Result<Option<Value>> {
     let (_, inner) = file_of(context, id)?;
     let access = if write { Access::Write } else { Access::Read };
@@ -130,14 +153,22 @@ pub(crate) fn granted(
         let state = if write { "ActiveUpload" } else { "ActiveSAS" };
         disk.body["properties"]["diskState"] = json!(state);
     }
-    Ok(Some(
-        json!({ "accessSAS": locate(host, inner.blob, &path) }),
-    ))
+    let mut output = json!({ "accessSAS": locate(host, inner.blob, &path) });
+    if with_guest_state {
+        let blob = guest_state::blob(inner.blob);
+        let path = context
+            .arm
+            .blobs()
+            .grant(blob, access, ends)
+            .map_err(|error| ArmError::internal("grant access to a guest state", error))?;
+        output["securityDataAccessSAS"] = json!(locate(host, blob, &path));
+    }
+    Ok(Some(output))
 }
 
 /// `POST …/endGetAccess`
-pub(crate) fn revoke(context: &mut Context<'_>, group: &str, name: &str) -> Result {
-    let disk = context.existing(group, Kind::Disk, name)?.clone();
+pub(crate) fn revoke(context: &mut Context<'_>, kind: Kind, group: &str, name: &str) -> Result {
+    let disk = context.existing(group, kind, name)?.clone();
     context.refuse_while_busy(&disk.id, Origin::Provider)?;
     let location = disk.body["location"]
         .as_str()
@@ -163,6 +194,13 @@ pub(crate) fn revoked(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
     let blobs = context.arm.blobs();
     blobs
         .revoke(inner.blob)
+        .and_then(|()| {
+            if context.state.resource(id).is_some_and(has_guest_state) {
+                blobs.revoke(guest_state::blob(inner.blob))
+            } else {
+                Ok(())
+            }
+        })
         .map_err(|error| ArmError::internal("end access to a disk", error))?;
     let problem = if state == "ActiveUpload" {
         blobs

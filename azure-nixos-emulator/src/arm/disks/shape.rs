@@ -212,6 +212,76 @@ pub(super) const DISK_PATCH: Shape = Shape::Object(&[
     ),
 ]);
 
+const SNAPSHOT_SKU: Shape = Shape::Object(&[
+    (
+        "name",
+        Shape::OneOf(&["Standard_LRS", "Premium_LRS", "Standard_ZRS"]),
+    ),
+    ("tier", Shape::Text),
+]);
+
+pub(super) const SNAPSHOT: Shape = Shape::Object(&[
+    ("id", Shape::Text),
+    ("name", Shape::Text),
+    ("type", Shape::Text),
+    ("location", Shape::Text),
+    ("tags", TAGS),
+    ("sku", SNAPSHOT_SKU),
+    ("managedBy", Shape::Text),
+    ("extendedLocation", EXTENDED_LOCATION),
+    ("systemData", Shape::Any),
+    (
+        "properties",
+        Shape::Object(&[
+            ("timeCreated", Shape::Text),
+            ("osType", OS_TYPE),
+            ("hyperVGeneration", Shape::OneOf(&["V1", "V2"])),
+            ("purchasePlan", PURCHASE_PLAN),
+            ("supportedCapabilities", CAPABILITIES),
+            ("creationData!", CREATION_DATA),
+            ("diskSizeGB", Shape::Number),
+            ("diskSizeBytes", Shape::Number),
+            ("diskState", Shape::Text),
+            ("uniqueId", Shape::Text),
+            ("encryptionSettingsCollection", ENCRYPTION_SETTINGS),
+            ("provisioningState", Shape::Text),
+            ("incremental", Shape::Flag),
+            ("incrementalSnapshotFamilyId", Shape::Text),
+            ("encryption", ENCRYPTION),
+            ("networkAccessPolicy", NETWORK_ACCESS),
+            ("diskAccessId", Shape::Text),
+            ("securityProfile", SECURITY),
+            ("supportsHibernation", Shape::Flag),
+            ("publicNetworkAccess", PUBLIC_ACCESS),
+            ("completionPercent", Shape::Number),
+            ("copyCompletionError", Shape::Any),
+            ("dataAccessAuthMode", DATA_ACCESS),
+            ("snapshotAccessState", Shape::Text),
+        ]),
+    ),
+]);
+
+pub(super) const SNAPSHOT_PATCH: Shape = Shape::Object(&[
+    ("tags", TAGS),
+    ("sku", SNAPSHOT_SKU),
+    (
+        "properties",
+        Shape::Object(&[
+            ("osType", OS_TYPE),
+            ("diskSizeGB", Shape::Number),
+            ("encryptionSettingsCollection", ENCRYPTION_SETTINGS),
+            ("encryption", ENCRYPTION),
+            ("networkAccessPolicy", NETWORK_ACCESS),
+            ("diskAccessId", Shape::Text),
+            ("supportsHibernation", Shape::Flag),
+            ("publicNetworkAccess", PUBLIC_ACCESS),
+            ("dataAccessAuthMode", DATA_ACCESS),
+            ("supportedCapabilities", CAPABILITIES),
+            ("snapshotAccessState", Shape::Text),
+        ]),
+    ),
+]);
+
 pub(super) const GRANT: Shape = Shape::Object(&[
     ("access!", Shape::OneOf(&["None", "Read", "Write"])),
     ("durationInSeconds!", Shape::Number),

@@ -8,10 +8,12 @@ use super::super::Context;
 use super::super::answer::Result;
 use super::super::disks;
 use super::super::error::{ArmError, Origin};
+use super::super::gallery;
 use super::super::id::{Kind, ResourceId};
 use super::super::names;
 use super::super::network::nic;
 use super::super::skus::{self, CORES, Size};
+use super::devices;
 use crate::state::{Inner, Resource};
 
 /// The most that `customData` may hold, decoded.
@@ -67,14 +69,12 @@ impl Source {
             .unwrap_or("V1")
     }
 
-    /// Managed images are x64 only, and know no controller but SCSI.
+    /// Managed images have none: they are x64 only, and know no controller but SCSI.
     fn capability<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
-        match self {
-            Self::Image(_) => default,
-            Self::Disk(disk) => disk.body["properties"]["supportedCapabilities"][name]
-                .as_str()
-                .unwrap_or(default),
-        }
+        let (Self::Image(resource) | Self::Disk(resource)) = self;
+        resource.body["properties"]["supportedCapabilities"][name]
+            .as_str()
+            .unwrap_or(default)
     }
 }
 
@@ -136,10 +136,13 @@ pub(super) fn source(context: &Context<'_>, body: &Value, size: &Size) -> Result
         names::check(Kind::Disk, name)?;
     }
     check_boots(&source, size)?;
-    if let (Source::Image(_), Some("TrustedLaunch" | "ConfidentialVM")) = (
-        &source,
-        properties["securityProfile"]["securityType"].as_str(),
-    ) {
+    let security = properties["securityProfile"]["securityType"].as_str();
+    if let Source::Image(image) = &source
+        && gallery::is_gallery_image(&image.id)
+    {
+        gallery::check_security(image, security)?;
+    } else if let (Source::Image(_), Some("TrustedLaunch" | "ConfidentialVM")) = (&source, security)
+    {
         return Err(ArmError::compute(
             400,
             "BadRequest",
@@ -159,8 +162,9 @@ fn image(context: &Context<'_>, body: &Value) -> Result<Resource> {
             "images of the marketplace, of shared and of community galleries",
         ));
     };
-    if id.to_ascii_lowercase().contains("/galleries/") {
-        return Err(ArmError::not_implemented("images of Compute Galleries"));
+    if gallery::is_gallery_image(id) {
+        let location = body["location"].as_str().unwrap_or_default();
+        return gallery::image(context, id, location);
     }
     let Some(image) = context
         .state
@@ -214,11 +218,7 @@ pub(super) fn disk_to_attach(
             "{target}.managedDisk.id"
         )));
     };
-    let Some(found) = context
-        .state
-        .resource(id)
-        .filter(|found| matches!(found.inner, Inner::Disk(_)))
-    else {
+    let Some(found) = disks::find(context, Kind::Disk, id) else {
         return Err(
             ArmError::compute(404, "NotFound", format!("Disk {id} is not found."))
                 .with_target(target),
@@ -452,7 +452,9 @@ pub(super) fn interfaces(context: &Context<'_>, body: &Value) -> Result<Vec<Stri
                     ),
                 )
             })?;
-        nic::refuse_used(context.state, &nic.id)?;
+        if devices::is_anothers(context, &nic.id, body["id"].as_str().unwrap_or_default()) {
+            nic::refuse_used(context.state, &nic.id)?;
+        }
         primaries += usize::from(interface["properties"]["primary"] == true);
         found.push(nic.id.clone());
     }

@@ -1,0 +1,219 @@
+//! Uploads that are killed, and gone on with by the same command.
+
+use std::time::Duration;
+
+use azure_nixos_emulator::fault::{FaultRule, Plane};
+use rustix::process::Signal;
+
+use crate::azure::{Azure, write_access};
+use crate::compare::assert_holds;
+use crate::disks::{self, Table};
+use crate::place::{Place, files};
+
+/// 96 MiB of disk with 48 MiB of data.
+fn disk(place: &Place) {
+    disks::make(&place.path("disk.raw"), Table::Mbr, 96, 2);
+}
+
+fn slow_writes(azure: &Azure) -> azure_nixos_emulator::fault::FaultId {
+    let slow = FaultRule::new(Plane::Blob)
+        .method("PUT")
+        .path_contains("comp=page")
+        .delay(Duration::from_millis(40));
+    azure.emulator.faults().add(slow)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_kills_at_random_moments_lose_nothing() {
+    let place = Place::new();
+    disk(&place);
+    let azure = Azure::start(&place).await;
+    let sas = write_access(&azure, "disk", 96 << 20).await;
+    let slow = slow_writes(&azure);
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as u64
+        | 1;
+    eprintln!("seed {seed}");
+    let mut random = seed;
+    let arguments = ["upload-vhd", "disk.raw", "--sas", &sas, "-o", "json"];
+    let mut killed = 0;
+    for _ in 0..20 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let running = azure.begin(&place, &arguments);
+        std::thread::sleep(Duration::from_millis(60 + random % 240));
+        // It may have come to its end before.
+        running.signal(Signal::KILL);
+        if !running.finish().status.success() {
+            killed += 1;
+        }
+    }
+    assert!(killed > 0, "seed {seed}");
+    let writes_before = azure.emulator.faults().hits(slow);
+    let done = azure.run(&place, &arguments);
+    assert_eq!(done.code(), Some(0), "seed {seed}: {done:#?}");
+    let report = done.json();
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!(
+        count("bytes_sent") + count("bytes_resumed") + count("bytes_skipped"),
+        (96 << 20) + 512,
+        "seed {seed}"
+    );
+    assert_holds(
+        &azure.emulator.disk_file("g", "disk"),
+        &place.path("disk.raw"),
+    );
+    // Twenty uploads from the beginning would have written what one does twenty times over.
+    let whole = 48;
+    assert!(
+        writes_before < 20 * whole / 2,
+        "seed {seed}: {writes_before} writes before the last run"
+    );
+    assert!(
+        count("bytes_resumed") > 0,
+        "seed {seed}: nothing of twenty uploads was left: {report}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_upload_is_undone_and_its_journal_counts_for_no_other_disk() {
+    let place = Place::new();
+    disk(&place);
+    let azure = Azure::start(&place).await;
+    let gone = FaultRule::new(Plane::Blob)
+        .method("PUT")
+        .path_contains("comp=page")
+        .after(6)
+        .respond(400, "InvalidInput");
+    let fault = azure.emulator.faults().add(gone);
+    let arguments = [
+        "upload-vhd",
+        "disk.raw",
+        "-g",
+        "g",
+        "-n",
+        "disk",
+        "-o",
+        "json",
+    ];
+    let done = azure.run(&place, &arguments);
+    assert_eq!(done.code(), Some(1), "{done:#?}");
+    // A refusal does not pass by waiting, so there is nothing to keep the disk for.
+    assert!(
+        done.stderr.contains("taken away again: "),
+        "{}",
+        done.stderr
+    );
+    azure.emulator.faults().remove(fault);
+    let done = azure.run(&place, &arguments);
+    assert_eq!(done.code(), Some(0), "{done:#?}");
+    assert_eq!(done.json()["bytes_resumed"], 0);
+    assert_holds(
+        &azure.emulator.disk_file("g", "disk"),
+        &place.path("disk.raw"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_disk_and_image_the_same_command_goes_on() {
+    let place = Place::new();
+    disk(&place);
+    let azure = Azure::start(&place).await;
+    let slow = slow_writes(&azure);
+    let arguments = [
+        "upload-image",
+        "-g",
+        "g",
+        "-n",
+        "web",
+        "--image-file",
+        "disk.raw",
+        "-o",
+        "json",
+    ];
+    let running = azure.begin(&place, &arguments);
+    azure.until_hit(slow, 35);
+    running.signal(Signal::KILL);
+    assert!(!running.finish().status.success());
+    assert_eq!(
+        files(&place.path("home/.local/state/azure-nixos/uploads")).len(),
+        1
+    );
+    let done = azure.run(&place, &arguments);
+    assert_eq!(done.code(), Some(0), "{done:#?}");
+    assert!(
+        done.json()["bytes_resumed"].as_u64().unwrap() > 0,
+        "a new access to the same disk goes on: {}",
+        done.stdout
+    );
+    assert_holds(&place.image("g", "web"), &place.path("disk.raw"));
+    assert_eq!(
+        files(&place.path("home/.local/state/azure-nixos/uploads")).len(),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_is_refused_until_restart_is_said() {
+    let place = Place::new();
+    disk(&place);
+    let azure = Azure::start(&place).await;
+    let sas = write_access(&azure, "disk", 96 << 20).await;
+    let slow = slow_writes(&azure);
+    let mut arguments = vec!["upload-vhd", "disk.raw", "--sas", &sas];
+    let running = azure.begin(&place, &arguments);
+    azure.until_hit(slow, 35);
+    running.signal(Signal::KILL);
+    running.finish();
+    std::fs::remove_file(place.path("disk.raw")).unwrap();
+    disks::make(&place.path("disk.raw"), Table::Mbr, 96, 3);
+    let done = azure.run(&place, &arguments);
+    assert_eq!(done.code(), Some(1), "{done:#?}");
+    assert!(
+        done.stderr.contains("another disk image"),
+        "{}",
+        done.stderr
+    );
+    arguments.push("--restart");
+    let done = azure.run(&place, &arguments);
+    assert_eq!(done.code(), Some(0), "{done:#?}");
+    assert_holds(
+        &azure.emulator.disk_file("g", "disk"),
+        &place.path("disk.raw"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_can_be_read_by_a_program() {
+    let place = Place::new();
+    disk(&place);
+    let azure = Azure::start(&place).await;
+    let arguments = [
+        "upload-image",
+        "-g",
+        "g",
+        "-n",
+        "web",
+        "--image-file",
+        "disk.raw",
+        "--progress",
+        "json",
+    ];
+    let done = azure.run(&place, &arguments);
+    assert_eq!(done.code(), Some(0), "{done:#?}");
+    let events: Vec<serde_json::Value> = done
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let last = &events[events.len() - 1];
+    assert_eq!(last["phase"], "done", "{last}");
+    let transfer = &last["transfer"];
+    assert_eq!(
+        transfer["sent"].as_u64().unwrap() + transfer["skipped"].as_u64().unwrap(),
+        transfer["total"].as_u64().unwrap()
+    );
+}
