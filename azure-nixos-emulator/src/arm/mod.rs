@@ -37,6 +37,7 @@ mod scale_sets;
 mod shape;
 mod skus;
 mod ssh_keys;
+mod storage;
 mod subscriptions;
 mod versions;
 mod vms;

@@ -9,11 +9,8 @@ use super::error::ArmError;
 use super::id::{Kind, ResourceId, leaf, same};
 use super::resource_filter::ResourceFilter;
 use super::shape::Shape;
-<<<<<<< HEAD
+use super::{Context, network, scale_sets, storage, subscriptions, vms};
 use crate::assumption::Assumption;
-=======
-use super::{Context, network, scale_sets, subscriptions, vms};
->>>>>>> wt-identity
 use crate::state::{Group, Inner, Resource};
 
 /// A PUT that has passed what every PUT has to pass.
@@ -135,6 +132,9 @@ impl Context<'_> {
         let mut body = resource.body.clone();
         if matches!(resource.inner, Inner::Network) {
             network::show(self.state, &resource.id, &mut body);
+        }
+        if body["type"] == "Microsoft.Storage/storageAccounts" {
+            storage::show(self, &mut body);
         }
         body
     }
