@@ -15,9 +15,10 @@ use crate::blob::{Options, PageBlobs, SasShape};
 use crate::clock::Clock;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
-use crate::fault::Faults;
+use crate::fault::{FaultRule, Faults};
 use crate::lock::StateLock;
 use crate::proxy;
+use crate::running::Running;
 use crate::server::{Listening, Speaks};
 use crate::state::{Store, create_private_dir};
 use crate::tls::Tls;
@@ -40,6 +41,7 @@ pub struct EmulatorBuilder {
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
     access: Access,
+    faults: Vec<FaultRule>,
 }
 
 impl EmulatorBuilder {
@@ -60,6 +62,7 @@ impl EmulatorBuilder {
             versions_from_disks: true,
             page_size: None,
             access: Access::default(),
+            faults: Vec::new(),
         }
     }
 
@@ -218,6 +221,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// A rule by which requests fail from the start on; may be given more than once. Rules that
+    /// come and go are the business of [`Emulator::faults`].
+    #[must_use]
+    pub fn fault(mut self, rule: FaultRule) -> Self {
+        self.faults.push(rule);
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -231,13 +242,16 @@ impl EmulatorBuilder {
         create_private_dir(&self.state_dir)?;
         let state_dir = std::path::absolute(&self.state_dir)
             .map_err(|source| EmulatorError::io("find", &self.state_dir, source))?;
-        let lock = StateLock::take(&state_dir, self.lock_patience).await?;
+        let mut lock = StateLock::take(&state_dir, self.lock_patience).await?;
         let arm_listener = Listening::bind(self.arm_port, "Resource Manager").await?;
         let blob_listener = Listening::bind(self.blob_port, "page blobs").await?;
         let proxy_listener = match self.proxy_port {
             Some(port) => Some(Listening::bind(port, "the proxy").await?),
             None => None,
         };
+        let proxy_url = proxy_listener
+            .as_ref()
+            .map(|listener| format!("http://127.0.0.1:{}", listener.port()));
         let (arm_port, blob_port) = (arm_listener.port(), blob_listener.port());
         let arm_url = format!("https://localhost:{arm_port}");
         let blob_url = if self.blob_https {
@@ -255,7 +269,8 @@ impl EmulatorBuilder {
             },
         };
 
-        let faults = Faults::default();
+        let faults = Faults::with_clock(self.clock.clone());
+        faults.replace(self.faults);
         let settings = Settings {
             state_dir: state_dir.clone(),
             arm_url: arm_url.clone(),
@@ -269,6 +284,7 @@ impl EmulatorBuilder {
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());
         let sas_shape = self.sas_shape;
+        let (announced_blob_url, announced_proxy_url) = (blob_url.clone(), proxy_url.clone());
         let (tls, blobs, arm) = tokio::task::spawn_blocking(move || {
             let tls = Tls::open(&state_dir, opened_names)?;
             let store = Store::open(&state_dir, durable)?;
@@ -277,8 +293,21 @@ impl EmulatorBuilder {
                 .map_err(|source| {
                     EmulatorError::io("open the page blobs of", &state_dir, source)
                 })?;
+            let identity = &store.state.identity;
+            lock.announce(&Running {
+                process: std::process::id(),
+                arm_url: settings.arm_url.clone(),
+                blob_url: announced_blob_url,
+                proxy_url: announced_proxy_url,
+                ca_path: tls.ca_path.clone(),
+                state_dir,
+                subscription_id: identity.subscription_id.to_string(),
+                tenant_id: identity.tenant_id.to_string(),
+                client_id: identity.client_id.to_string(),
+                client_secret: identity.client_secret.clone(),
+            })?;
             let arm = Arm::open(settings, store, blobs.clone(), clock, opened_faults, lock);
-            arm.start_unregistered(&unregistered);
+            arm.start_unregistered(&unregistered)?;
             arm.resume_copies();
             Ok::<_, EmulatorError>((tls, blobs, arm))
         })
@@ -301,16 +330,14 @@ impl EmulatorBuilder {
             &tasks,
             stop.clone(),
         );
-        let proxy_url = proxy_listener.map(|listener| {
-            let url = format!("http://127.0.0.1:{}", listener.port());
+        if let Some(listener) = proxy_listener {
             let targets = proxy::Targets {
                 names,
                 arm_port,
                 blob_port,
             };
             proxy::serve(listener, targets, &tasks, stop.clone());
-            url
-        });
+        }
         tracing::info!(arm = %arm_url, blobs = %blob_url, "the local Azure is up");
         Ok(Emulator {
             arm,

@@ -122,7 +122,7 @@ pub(crate) enum Registration {
 }
 
 /// Everything.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) identity: Identity,
     /// By namespace in lower case; a namespace that is not here is registered.

@@ -88,6 +88,13 @@ pub(crate) enum Work {
     SubnetDeleted(String),
     NetworkDeleted,
     GroupDeleted,
+    /// Nothing: the update was lost.
+    Lost {
+        /// What it looks like to its client.
+        seems: Box<Work>,
+        /// What is shown when it has succeeded.
+        output: Option<Value>,
+    },
 }
 
 impl Work {
@@ -223,9 +230,11 @@ impl Context<'_> {
             Dialect::Group => true,
         };
         if operation.dialect != Dialect::Group {
-            answer = answer
-                .with_header("azure-asyncoperation", self.url(operation, false))
-                .with_header("azure-asyncnotification", "Enabled");
+            answer = answer.with_header("azure-asyncoperation", self.url(operation, false));
+        }
+        // The provider of disks does not send it.
+        if matches!(operation.dialect, Dialect::Compute | Dialect::Network) {
+            answer = answer.with_header("azure-asyncnotification", "Enabled");
         }
         if has_location {
             answer = answer.with_header("location", self.url(operation, true));
@@ -501,9 +510,10 @@ impl Context<'_> {
         match &operation.status {
             Status::Running => self.waiting(operation, again(Answer::empty(202))),
             Status::Succeeded(Some(output)) => Answer::json(200, self.shown(output)),
-            Status::Succeeded(None) if operation.dialect == Dialect::Network => {
-                again(Answer::empty(204))
-            }
+            // A type of no content, as recorded.
+            Status::Succeeded(None) if operation.dialect == Dialect::Network => again(
+                Answer::empty(204).with_header("content-type", "application/json; charset=utf-8"),
+            ),
             Status::Succeeded(None) => Answer::empty(200),
             Status::Failed {
                 status,
@@ -651,6 +661,7 @@ impl Context<'_> {
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
+            Work::Lost { output, .. } => Some(Ok(output.clone())),
         }
     }
 }

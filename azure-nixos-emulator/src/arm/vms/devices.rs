@@ -107,6 +107,7 @@ pub(super) fn set_data_disks(
             "location": machine.body["location"],
             "properties": { "storageProfile": { "dataDisks": new } },
         }),
+        None,
     )?;
     for disk in &old {
         if !kept.iter().any(|kept| kept["lun"] == disk["lun"]) {

@@ -108,7 +108,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let source = check::source(context, &body, size)?;
     check::os_profile(&body, &source)?;
     let interfaces = check::interfaces(context, &body)?;
-    let data_disks = create::data_disks(context, &body)?;
+    let data_disks = create::data_disks(context, &body, Some(&source))?;
     let custom_data = body["properties"]["osProfile"]["customData"]
         .as_str()
         .map(ToOwned::to_owned);
