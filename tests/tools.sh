@@ -13,7 +13,13 @@ AZURITE=3.37.0
 AZURITE_NODE_MAJOR=22
 AZURITE_NODE=22.23.3
 # Azurite's own dependencies are open ranges. This day closes them: nothing younger is taken.
-AZURITE_DAY=2026-11-20
+NPM_DAY=2026-11-20
+
+# az and Microsoft's SDKs for Python: tests/python.txt names all that they need, with digests.
+AZURE_CLI=2.91.0
+AZCOPY=10.32.2
+# Of the program for x86-64, the only one in the package.
+AZCOPY_SHA256=1ab08986f144ff190d68eaf6715a8d4818aae500212b0eca5a70d2f85bbc6b0f
 
 NEXTEST=0.9.148
 CARGO_DENY=0.20.2
@@ -126,7 +132,7 @@ node_major() { "$1" --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'; }
 npm_install() {
     # No install scripts: nothing here needs one, and they would run with our rights.
     npm install --prefix "$1" --no-audit --no-fund --ignore-scripts --no-save --loglevel=error \
-        --before="$AZURITE_DAY" "$2" >/dev/null
+        --before="$NPM_DAY" "$2" >/dev/null
 }
 
 # Puts azurite-blob into $TOOLS/bin, with the Node.js it needs. Fails, saying why, where it cannot.
@@ -158,10 +164,82 @@ install_azurite() {
         put_in_place "$new" "$home"
     fi
     # exec: a test that ends this process ends the server.
-    cat >"$TOOLS/bin/.azurite-blob.$$" <<EOF
+    in_tools azurite-blob <<EOF
 #!/bin/sh
 exec "$node" "$home/node_modules/.bin/azurite-blob" "\$@"
 EOF
-    chmod +x "$TOOLS/bin/.azurite-blob.$$"
-    mv -f "$TOOLS/bin/.azurite-blob.$$" "$TOOLS/bin/azurite-blob"
+}
+
+# Puts az, and azure-python with the SDKs, into $TOOLS/bin. Fails, saying why, where it cannot.
+install_az() {
+    local python version home new
+    # The interpreter itself: what is first on the PATH may be a script that chooses one.
+    if ! python=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null) ||
+        ! version=$("$python" -c 'import sys; assert sys.version_info >= (3, 10); print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then
+        say "az needs Python 3.10 or newer"
+        return 1
+    fi
+    # Parts of it are built for one version of Python.
+    home="$TOOLS/az-$AZURE_CLI-$(cksum tests/python.txt | cut -d' ' -f1)-python$version"
+    if [ ! -e "$home/azure/cli/__main__.py" ]; then
+        "$python" -m pip --version >/dev/null 2>&1 || {
+            say "az needs pip"
+            return 1
+        }
+        say "installing az $AZURE_CLI and the SDKs for Python, which takes a minute"
+        mkdir -p "$TOOLS"
+        new=$(mktemp -d "$TOOLS/.new.XXXXXX")
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-deps \
+            --only-binary :all: --require-hashes --target "$new" --requirement tests/python.txt >&2 || {
+            rm -rf "$new"
+            return 1
+        }
+        put_in_place "$new" "$home"
+    fi
+    in_tools az <<EOF
+#!/bin/sh
+# -s: nothing of the user's own packages. exec: a test that ends this process ends az.
+PYTHONPATH="$home" AZ_INSTALLER=PIP exec "$python" -s -m azure.cli "\$@"
+EOF
+    in_tools azure-python <<EOF
+#!/bin/sh
+PYTHONPATH="$home" exec "$python" -s "\$@"
+EOF
+}
+
+# Puts azcopy into $TOOLS/bin. Fails, saying why, where it cannot.
+install_azcopy() {
+    local home="$TOOLS/azcopy-$AZCOPY" new program
+    if [ "$(uname -sm)" != "Linux x86_64" ]; then
+        say "AzCopy's package has a program for Linux on x86-64 only"
+        return 1
+    fi
+    if [ ! -x "$home/azcopy" ]; then
+        say "installing AzCopy $AZCOPY"
+        mkdir -p "$TOOLS"
+        new=$(mktemp -d "$TOOLS/.new.XXXXXX")
+        program="$new/node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy_linux_amd64"
+        if ! npm_install "$new" "@azure-tools/azcopy-linux@$AZCOPY" ||
+            ! printf '%s  %s\n' "$AZCOPY_SHA256" "$program" | sha256sum --check --quiet >&2; then
+            rm -rf "$new"
+            return 1
+        fi
+        # The package forgets the right to run it.
+        chmod +x "$program"
+        ln -s "${program#"$new/"}" "$new/azcopy"
+        put_in_place "$new" "$home"
+    fi
+    # It does not start without the library, which an older run may have had.
+    "$home/azcopy" --version >/dev/null || return 1
+    mkdir -p "$TOOLS/bin"
+    ln -sfn "$home/azcopy" "$TOOLS/bin/azcopy"
+}
+
+# in_tools NAME: a script from standard input, in place at once, since others may be running it.
+in_tools() {
+    local new="$TOOLS/bin/.$1.$$"
+    mkdir -p "$TOOLS/bin"
+    cat >"$new"
+    chmod +x "$new"
+    mv -f "$new" "$TOOLS/bin/$1"
 }

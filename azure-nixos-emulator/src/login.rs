@@ -170,6 +170,10 @@ pub(crate) fn answer(
     let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
     let response = match (&call.method, segments.as_slice()) {
         (&Method::GET, ["metadata", "endpoints"]) => json_response(200, &endpoints(identity, base)),
+        // The short names of platform images, of which there are none.
+        (&Method::GET, ["aliases.json"]) => {
+            json_response(200, &json!({ "outputs": { "aliases": { "value": {} } } }))
+        }
         (&Method::GET, ["common", "discovery", "instance"]) => {
             json_response(200, &instance_discovery(identity, base))
         }

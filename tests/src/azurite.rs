@@ -42,10 +42,7 @@ impl Azurite {
     /// When it does not start, or is absent and the test command did not say so.
     #[must_use]
     pub fn start() -> Option<Self> {
-        let Some(program) = program() else {
-            tools::skip("azurite-blob");
-            return None;
-        };
+        let program = program()?;
         let place = tempfile::tempdir().unwrap();
         let mut server = Command::new(program)
             .args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--location"])
@@ -177,22 +174,11 @@ fn client() -> reqwest::Client {
         .unwrap()
 }
 
-/// `AZURITE_BIN`, else where `tests/run` puts it, else the PATH.
+/// `AZURITE_BIN`, else where it is found as any other program.
 fn program() -> Option<PathBuf> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = set("AZURE_NIXOS_TEST_TOOLS").or_else(|| {
-        set("XDG_CACHE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".cache")))
-            .map(|cache| cache.join("azure-nixos/tools"))
-    });
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    set("AZURITE_BIN")
-        .into_iter()
-        .chain(cache.map(|cache| cache.join("bin/azurite-blob")))
-        .chain(std::env::split_paths(&path).map(|directory| directory.join("azurite-blob")))
-        .find(|program| program.is_file())
+    std::env::var_os("AZURITE_BIN")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+        .filter(|program| program.is_file())
+        .or_else(|| tools::find("azurite-blob"))
 }

@@ -38,6 +38,12 @@ impl Local {
         Self::start_with(|builder| builder).await
     }
 
+    /// One whose disks are at `https://md-….blob.storage.azure.net`, with a proxy through which
+    /// Azure's own names lead to it.
+    pub async fn start_at_azures_names() -> Self {
+        Self::start_with(|builder| builder.blob_host("blob.storage.azure.net").proxy_port(0)).await
+    }
+
     /// One with other settings. Its directory is given.
     pub async fn start_with(settings: impl FnOnce(EmulatorBuilder) -> EmulatorBuilder) -> Self {
         let place = tempfile::tempdir().unwrap();

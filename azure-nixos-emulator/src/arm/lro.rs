@@ -86,6 +86,8 @@ pub(crate) enum Work {
     /// A subnet of the virtual network.
     SubnetUpdated(String),
     SubnetDeleted(String),
+    /// A rule of the network security group.
+    SecurityRuleDeleted(String),
     NetworkDeleted,
     GroupDeleted,
     /// Nothing: the update was lost.
@@ -178,6 +180,7 @@ impl Operation {
                 | Work::VmDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
+                | Work::SecurityRuleDeleted(_)
                 | Work::GroupDeleted
         )
     }
@@ -659,6 +662,9 @@ impl Context<'_> {
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
+            Work::SecurityRuleDeleted(name) => {
+                Some(network::security_rule::deleted(self, id, name))
+            }
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
             Work::Lost { output, .. } => Some(Ok(output.clone())),

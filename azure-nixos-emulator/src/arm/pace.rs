@@ -81,7 +81,9 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::NetworkUpdated if kind == Some(Kind::Nic) => pace(0, None, None, None),
         Work::NetworkUpdated | Work::SubnetUpdated(_) => pace(5_000, Some(3), Some(10), Some(10)),
         Work::NetworkDeleted if kind == Some(Kind::Nic) => pace(1_000, None, None, None),
-        Work::NetworkDeleted | Work::SubnetDeleted(_) => pace(10_000, Some(10), Some(10), Some(10)),
+        Work::NetworkDeleted | Work::SubnetDeleted(_) | Work::SecurityRuleDeleted(_) => {
+            pace(10_000, Some(10), Some(10), Some(10))
+        }
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
         Work::Lost { seems, .. } => recorded(seems, resource),
     }

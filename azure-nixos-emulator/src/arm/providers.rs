@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::Context;
 use super::answer::{Answer, Result};
 use super::error::ArmError;
+use super::id::Kind;
+use super::subscriptions::display_names;
+use super::versions;
 use crate::state::Registration;
 
 /// The namespaces there are here.
@@ -34,10 +37,26 @@ fn body(context: &Context<'_>, namespace: &str) -> Value {
     json!({
         "id": format!("/subscriptions/{}/providers/{namespace}", context.state.identity.subscription_id),
         "namespace": namespace,
-        "resourceTypes": [],
+        "resourceTypes": resource_types(namespace),
         "registrationState": state,
         "registrationPolicy": "RegistrationRequired",
     })
+}
+
+/// The types of a namespace with their versions. `az resource` picks the version from here.
+fn resource_types(namespace: &str) -> Vec<Value> {
+    Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.namespace() == namespace)
+        .map(|kind| {
+            json!({
+                "resourceType": kind.short(),
+                "locations": display_names().collect::<Vec<_>>(),
+                "apiVersions": versions::of(namespace, kind.short()),
+                "capabilities": "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation",
+            })
+        })
+        .collect()
 }
 
 /// `GET /subscriptions/{id}/providers`

@@ -7,7 +7,7 @@ use axum::http::Method;
 use super::answer::{Answer, Result};
 use super::error::ArmError;
 use super::id::Kind;
-use super::network::{nic, nsg, public_ip, vnet};
+use super::network::{nic, nsg, public_ip, security_rule, vnet};
 use super::{
     Context, deployments, disks, gallery, groups, identities, images, permissions, providers,
     roles, skus, ssh_keys, subscriptions, versions, vms,
@@ -229,6 +229,18 @@ fn resource(
         }
         (Kind::Nsg, "PUT", []) => nsg::put(context, group, name),
         (Kind::Nsg, "DELETE", []) => nsg::delete(context, group, name),
+        (Kind::Nsg, "GET", ["securityrules"]) => {
+            security_rule::list(context, group, name, "securityRules")
+        }
+        (Kind::Nsg, "GET", ["defaultsecurityrules"]) => {
+            security_rule::list(context, group, name, "defaultSecurityRules")
+        }
+        (Kind::Nsg, "GET", ["defaultsecurityrules", _]) => {
+            security_rule::get_default(context, group, name, parts[1])
+        }
+        (Kind::Nsg, method, ["securityrules", _]) => {
+            security_rule::answer(context, method, group, name, parts[1])
+        }
         (Kind::PublicIp, "PUT", []) => public_ip::put(context, group, name),
         (Kind::PublicIp, "DELETE", []) => public_ip::delete(context, group, name),
         (Kind::Nic, "PUT", []) => nic::put(context, group, name),

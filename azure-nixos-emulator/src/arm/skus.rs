@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::answer::{Answer, Result};
 use super::error::ArmError;
-use super::subscriptions::find_location;
+use super::subscriptions::{find_location, location_names};
 use crate::state::Inner;
 
 /// Cores of all families together, per location.
@@ -325,17 +325,17 @@ fn capital(flag: bool) -> String {
     if flag { "True" } else { "False" }.to_owned()
 }
 
-/// `GET …/skus`, with the filter by location. Without one Azure lists every location; here that is
-/// each size once, in the location of the filter or in `eastus`.
+/// `GET …/skus`: of the location of the filter, or of all. `az` sends no filter and looks itself.
 pub(crate) fn list(context: &Context<'_>) -> Result {
     let filter = context.call.query("$filter");
-    let location = match filter {
-        None => "eastus",
+    let locations = match filter {
+        None => location_names().collect(),
         Some(filter) => filter
             .split('\'')
             .nth(1)
             .filter(|_| filter.trim_start().starts_with("location eq"))
             .and_then(find_location)
+            .map(|location| vec![location])
             .ok_or_else(|| {
                 ArmError::compute(
                     400,
@@ -345,7 +345,10 @@ pub(crate) fn list(context: &Context<'_>) -> Result {
                 .with_target("$filter")
             })?,
     };
-    let all: Vec<Value> = SIZES.iter().map(|size| size.sku(location)).collect();
+    let all: Vec<Value> = locations
+        .into_iter()
+        .flat_map(|location| SIZES.iter().map(|size| size.sku(location)))
+        .collect();
     Ok(Answer::json(200, json!({ "value": all })))
 }
 

@@ -124,6 +124,16 @@ pub(crate) fn locations(context: &Context<'_>) -> Answer {
     Answer::json(200, json!({ "value": all }))
 }
 
+/// Every location by its name.
+pub(crate) fn location_names() -> impl Iterator<Item = &'static str> {
+    LOCATIONS.iter().map(|(name, ..)| *name)
+}
+
+/// Every location as it is shown to people.
+pub(crate) fn display_names() -> impl Iterator<Item = &'static str> {
+    LOCATIONS.iter().map(|(_, display, _)| *display)
+}
+
 /// The name of a location in any spelling, if there is such a location.
 pub(crate) fn find_location(given: &str) -> Option<&'static str> {
     let folded = given.replace(' ', "").to_ascii_lowercase();

@@ -255,8 +255,35 @@ pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) 
             "The api-version query parameter (?api-version=) is required for all requests.",
         ));
     };
+    if known(namespace, short)
+        .iter()
+        .any(|list| list.contains(&version))
+    {
+        return Ok(version);
+    }
+    Err(ArmError::gateway(
+        404,
+        "InvalidResourceType",
+        format!(
+            "The resource type could not be found in the namespace '{namespace}' for api version '{version}'."
+        ),
+    ))
+}
+
+/// The versions of a type, newest first, as the description of its provider lists them.
+pub(crate) fn of(namespace: &str, short: &str) -> Vec<&'static str> {
+    let mut all: Vec<&str> = known(namespace, short)
+        .iter()
+        .flat_map(|list| list.iter().copied())
+        .collect();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    all.dedup();
+    all
+}
+
+fn known(namespace: &str, short: &str) -> &'static [&'static [&'static str]] {
     let short_folded = short.to_ascii_lowercase();
-    let known: &[&[&str]] = match namespace.to_ascii_lowercase().as_str() {
+    match namespace.to_ascii_lowercase().as_str() {
         "microsoft.compute" => match short_folded.as_str() {
             "disks" | "snapshots" => &[DISKS],
             "galleries" | "galleries/images" | "galleries/images/versions" => &[GALLERIES],
@@ -272,17 +299,7 @@ pub(crate) fn check<'a>(namespace: &str, short: &str, version: Option<&'a str>) 
         "microsoft.resources" if short_folded == "subscriptions" => &[SUBSCRIPTIONS, RESOURCES],
         "microsoft.resources" => &[RESOURCES],
         _ => &[],
-    };
-    if known.iter().any(|list| list.contains(&version)) {
-        return Ok(version);
     }
-    Err(ArmError::gateway(
-        404,
-        "InvalidResourceType",
-        format!(
-            "The resource type could not be found in the namespace '{namespace}' for api version '{version}'."
-        ),
-    ))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(crate) mod cidr;
 pub(crate) mod nic;
 pub(crate) mod nsg;
 pub(crate) mod public_ip;
+pub(crate) mod security_rule;
 pub(crate) mod vnet;
 
 use serde_json::{Value, json};

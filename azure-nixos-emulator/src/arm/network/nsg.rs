@@ -10,7 +10,7 @@ use super::super::names;
 use super::super::shape::{REFERENCES, Shape, TAGS, TEXTS};
 use crate::state::State;
 
-const RULE: Shape = Shape::Object(&[
+pub(super) const RULE: Shape = Shape::Object(&[
     ("id", Shape::Text),
     ("name", Shape::Text),
     ("type", Shape::Text),
@@ -142,7 +142,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
 }
 
 /// Checks a rule and adds what the service echoes.
-fn finish_rule(nsg: &ResourceId, rule: &mut Value) -> Result<()> {
+pub(super) fn finish_rule(nsg: &ResourceId, rule: &mut Value) -> Result<()> {
     let name = rule["name"].as_str().unwrap_or_default().to_owned();
     names::check_part("security rule", &name)?;
     if rule["properties"].is_null() {
@@ -227,7 +227,7 @@ fn is_port_range(range: &str) -> bool {
         || matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(from), Ok(to)) if from <= to)
 }
 
-fn check_conflicts(rules: &[Value]) -> Result<()> {
+pub(super) fn check_conflicts(rules: &[Value]) -> Result<()> {
     for (index, rule) in rules.iter().enumerate() {
         for other in &rules[..index] {
             let (a, b) = (&rule["properties"], &other["properties"]);
