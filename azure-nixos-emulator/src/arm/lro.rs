@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
-use super::{Context, deployments, disks, gallery, groups, images, network, vms};
+use super::{Context, deployments, disks, gallery, groups, images, network, storage, vms};
 use crate::login::signature;
 use crate::state::Power;
 
@@ -37,6 +37,8 @@ pub(crate) enum Dialect {
     Gallery,
     Network,
     Group,
+    /// The making of a storage account: `Location` alone, and then the account.
+    Storage,
 }
 
 /// What is left to do when an operation ends.
@@ -90,6 +92,7 @@ pub(crate) enum Work {
     SecurityRuleDeleted(String),
     NetworkDeleted,
     GroupDeleted,
+    StorageCreated,
     /// Nothing: the update was lost.
     Lost {
         /// What it looks like to its client.
@@ -230,9 +233,9 @@ impl Context<'_> {
                 operation.is_deletion()
                     || matches!(operation.work, Work::VmPower(_) | Work::VmDisksChanged)
             }
-            Dialect::Group => true,
+            Dialect::Group | Dialect::Storage => true,
         };
-        if operation.dialect != Dialect::Group {
+        if !matches!(operation.dialect, Dialect::Group | Dialect::Storage) {
             answer = answer.with_header("azure-asyncoperation", self.url(operation, false));
         }
         // The provider of disks does not send it.
@@ -318,6 +321,12 @@ impl Context<'_> {
                     format!("p={partition}{monitor}&"),
                 )
             }
+            Dialect::Storage => (
+                format!(
+                    "/subscriptions/{subscription}/providers/Microsoft.Storage/locations/{location}/asyncoperations/{id}"
+                ),
+                "monitor=true&".to_owned(),
+            ),
             Dialect::Gallery => {
                 let monitor = if is_location { "monitor=true&" } else { "" };
                 (
@@ -419,6 +428,7 @@ impl Context<'_> {
                 Ok(self.monitor(&operation))
             }
             Dialect::Network => Ok(self.bare_status(&operation)),
+            Dialect::Storage => Ok(self.monitor(&operation)),
             Dialect::Group => Err(ArmError::no_such_path(&self.call.path)),
         }
     }
@@ -667,6 +677,7 @@ impl Context<'_> {
             }
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
+            Work::StorageCreated => Some(storage::created(self, id)),
             Work::Lost { output, .. } => Some(Ok(output.clone())),
         }
     }

@@ -36,6 +36,7 @@ mod route;
 mod shape;
 mod skus;
 mod ssh_keys;
+mod storage;
 mod subscriptions;
 mod versions;
 mod vms;

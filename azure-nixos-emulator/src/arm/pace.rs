@@ -84,6 +84,7 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::NetworkDeleted | Work::SubnetDeleted(_) | Work::SecurityRuleDeleted(_) => {
             pace(10_000, Some(10), Some(10), Some(10))
         }
+        Work::StorageCreated => pace(17_000, Some(17), Some(17), Some(17)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
         Work::Lost { seems, .. } => recorded(seems, resource),
     }

@@ -9,7 +9,7 @@ use super::error::ArmError;
 use super::id::{Kind, ResourceId, leaf, same};
 use super::resource_filter::ResourceFilter;
 use super::shape::Shape;
-use super::{Context, network, subscriptions, vms};
+use super::{Context, network, storage, subscriptions, vms};
 use crate::state::{Group, Inner, Resource};
 
 /// A PUT that has passed what every PUT has to pass.
@@ -118,6 +118,9 @@ impl Context<'_> {
         let mut body = resource.body.clone();
         if matches!(resource.inner, Inner::Network) {
             network::show(self.state, &resource.id, &mut body);
+        }
+        if body["type"] == "Microsoft.Storage/storageAccounts" {
+            storage::show(self, &mut body);
         }
         body
     }
