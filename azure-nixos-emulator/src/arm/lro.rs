@@ -182,7 +182,7 @@ impl Operation {
         matches!(self.status, Status::Running)
     }
 
-    fn is_deletion(&self) -> bool {
+    pub(crate) fn is_deletion(&self) -> bool {
         matches!(
             self.work,
             Work::DiskDeleted

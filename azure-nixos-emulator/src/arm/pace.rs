@@ -105,6 +105,16 @@ impl Timing {
         }
     }
 
+    /// How long a gallery takes to see that something inside of it is gone, after the operation
+    /// that deleted it. It is reported of Azure, with about this time: what was around it cannot be
+    /// deleted before.
+    pub(crate) fn gallery_lag(self) -> Duration {
+        match self {
+            Self::Uniform(_) => Duration::ZERO,
+            Self::LikeAzure => Duration::from_secs(20),
+        }
+    }
+
     /// How long an operation takes.
     pub(crate) fn takes(self, work: &Work, resource: &str) -> Duration {
         match self {

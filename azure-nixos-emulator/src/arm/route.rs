@@ -206,6 +206,9 @@ fn resource(
         (Kind::Gallery | Kind::GalleryImage | Kind::GalleryVersion, method, []) => {
             gallery::answer(context, kind, method, group, name)
         }
+        (Kind::Gallery | Kind::GalleryImage | Kind::GalleryVersion, ..) => {
+            Err(gallery::not_here(parts[0]))
+        }
         (Kind::Vm, "PUT", []) => vms::put(context, group, name),
         (Kind::Vm, "PATCH", []) => vms::patch(context, group, name),
         (Kind::Vm, "DELETE", []) => vms::delete(context, group, name),
