@@ -13,6 +13,7 @@
 mod az;
 mod azcopy;
 mod disks;
+mod galleries;
 mod machines;
 mod made;
 mod network;
