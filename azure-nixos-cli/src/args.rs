@@ -260,9 +260,12 @@ pub(crate) struct Inspect {
 
 #[cfg(feature = "local")]
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Emulator {
+    #[command(subcommand)]
+    pub(crate) command: Option<EmulatorCommand>,
     /// Where it keeps its state [default: $AZURE_NIXOS_LOCAL_DIR, else ~/.local/state/azure-nixos/local]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Port of Resource Manager (https) on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
@@ -270,6 +273,46 @@ pub(crate) struct Emulator {
     /// Port of the page blobs on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) blob_port: u16,
+    /// Rules by which requests fail: a TOML file of [[rule]] tables
+    #[arg(long, value_name = "FILE")]
+    pub(crate) faults: Option<PathBuf>,
+    /// Resource provider that a new state directory has not registered yet; may be repeated
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) unregistered: Vec<String>,
+}
+
+#[cfg(feature = "local")]
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum EmulatorCommand {
+    /// Print the environment in which az, AzCopy and the Azure SDKs use the one that runs
+    #[command(after_help = ENV_USE)]
+    Env(EmulatorEnv),
+}
+
+#[cfg(feature = "local")]
+const ENV_USE: &str = "\
+For a shell: eval \"$(azure-nixos emulator env)\", in fish: azure-nixos emulator env --shell fish | source";
+
+#[cfg(feature = "local")]
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EmulatorEnv {
+    /// For which shell [default: bash, or json with -o json]
+    #[arg(long)]
+    pub(crate) shell: Option<Shell>,
+    /// Print the commands that log az in to be run, not as comments
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+#[cfg(feature = "local")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// Any POSIX shell
+    Bash,
+    /// The friendly interactive shell
+    Fish,
+    /// One object of names and values
+    Json,
 }
 
 #[cfg(feature = "local")]
@@ -354,6 +397,8 @@ mod tests {
             "boot-vm -g g -i i",
             "boot-vm -g g -i i -n n -d 0",
             "inspect f --local --subscription x",
+            "emulator --port 1 env",
+            "emulator env --shell tcsh",
         ] {
             let words = std::iter::once("azure-nixos").chain(line.split(' '));
             let error = Cli::try_parse_from(words).unwrap_err();

@@ -9,15 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
-use crate::arm::{Arm, Settings};
+use crate::arm::{Access, Arm, Settings};
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
 use crate::clock::Clock;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
-use crate::fault::Faults;
+use crate::fault::{FaultRule, Faults};
 use crate::lock::StateLock;
 use crate::proxy;
+use crate::running::Running;
 use crate::server::{Listening, Speaks};
 use crate::state::{Store, create_private_dir};
 use crate::tls::Tls;
@@ -39,6 +40,8 @@ pub struct EmulatorBuilder {
     unregistered: Vec<String>,
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
+    access: Access,
+    faults: Vec<FaultRule>,
 }
 
 impl EmulatorBuilder {
@@ -58,6 +61,8 @@ impl EmulatorBuilder {
             unregistered: Vec::new(),
             versions_from_disks: true,
             page_size: None,
+            access: Access::default(),
+            faults: Vec::new(),
         }
     }
 
@@ -188,6 +193,42 @@ impl EmulatorBuilder {
         self
     }
 
+    /// How long Resource Manager does not know a new principal: until then a role assignment for it
+    /// is refused with `PrincipalNotFound`. Default 0.
+    ///
+    /// A request that says the `principalType` is spared, as the documentation has it; see
+    /// [`EmulatorBuilder::role_replication_despite_type`].
+    #[must_use]
+    pub fn role_replication(mut self, delay: Duration) -> Self {
+        self.access.replication = delay;
+        self
+    }
+
+    /// Whether a role assignment is refused for a principal that is not known yet although the
+    /// request says its `principalType`. Default false.
+    #[must_use]
+    pub fn role_replication_despite_type(mut self, despite: bool) -> Self {
+        self.access.replication_despite_type = despite;
+        self
+    }
+
+    /// An action that the caller may not do: `Microsoft.Authorization/roleAssignments/write`, or
+    /// with `*` for any part of it: `Microsoft.Compute/*/delete`. Such requests are answered with
+    /// `403 AuthorizationFailed`. Default: none.
+    #[must_use]
+    pub fn deny(mut self, action: impl Into<String>) -> Self {
+        self.access.denied.push(action.into());
+        self
+    }
+
+    /// A rule by which requests fail from the start on; may be given more than once. Rules that
+    /// come and go are the business of [`Emulator::faults`].
+    #[must_use]
+    pub fn fault(mut self, rule: FaultRule) -> Self {
+        self.faults.push(rule);
+        self
+    }
+
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
@@ -201,13 +242,16 @@ impl EmulatorBuilder {
         create_private_dir(&self.state_dir)?;
         let state_dir = std::path::absolute(&self.state_dir)
             .map_err(|source| EmulatorError::io("find", &self.state_dir, source))?;
-        let lock = StateLock::take(&state_dir, self.lock_patience).await?;
+        let mut lock = StateLock::take(&state_dir, self.lock_patience).await?;
         let arm_listener = Listening::bind(self.arm_port, "Resource Manager").await?;
         let blob_listener = Listening::bind(self.blob_port, "page blobs").await?;
         let proxy_listener = match self.proxy_port {
             Some(port) => Some(Listening::bind(port, "the proxy").await?),
             None => None,
         };
+        let proxy_url = proxy_listener
+            .as_ref()
+            .map(|listener| format!("http://127.0.0.1:{}", listener.port()));
         let (arm_port, blob_port) = (arm_listener.port(), blob_listener.port());
         let arm_url = format!("https://localhost:{arm_port}");
         let blob_url = if self.blob_https {
@@ -225,7 +269,8 @@ impl EmulatorBuilder {
             },
         };
 
-        let faults = Faults::default();
+        let faults = Faults::with_clock(self.clock.clone());
+        faults.replace(self.faults);
         let settings = Settings {
             state_dir: state_dir.clone(),
             arm_url: arm_url.clone(),
@@ -234,10 +279,12 @@ impl EmulatorBuilder {
             durable: self.durable,
             versions_from_disks: self.versions_from_disks,
             page_size: self.page_size,
+            access: self.access,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());
         let sas_shape = self.sas_shape;
+        let (announced_blob_url, announced_proxy_url) = (blob_url.clone(), proxy_url.clone());
         let (tls, blobs, arm) = tokio::task::spawn_blocking(move || {
             let tls = Tls::open(&state_dir, opened_names)?;
             let store = Store::open(&state_dir, durable)?;
@@ -246,8 +293,21 @@ impl EmulatorBuilder {
                 .map_err(|source| {
                     EmulatorError::io("open the page blobs of", &state_dir, source)
                 })?;
+            let identity = &store.state.identity;
+            lock.announce(&Running {
+                process: std::process::id(),
+                arm_url: settings.arm_url.clone(),
+                blob_url: announced_blob_url,
+                proxy_url: announced_proxy_url,
+                ca_path: tls.ca_path.clone(),
+                state_dir,
+                subscription_id: identity.subscription_id.to_string(),
+                tenant_id: identity.tenant_id.to_string(),
+                client_id: identity.client_id.to_string(),
+                client_secret: identity.client_secret.clone(),
+            })?;
             let arm = Arm::open(settings, store, blobs.clone(), clock, opened_faults, lock);
-            arm.start_unregistered(&unregistered);
+            arm.start_unregistered(&unregistered)?;
             arm.resume_copies();
             Ok::<_, EmulatorError>((tls, blobs, arm))
         })
@@ -270,16 +330,14 @@ impl EmulatorBuilder {
             &tasks,
             stop.clone(),
         );
-        let proxy_url = proxy_listener.map(|listener| {
-            let url = format!("http://127.0.0.1:{}", listener.port());
+        if let Some(listener) = proxy_listener {
             let targets = proxy::Targets {
                 names,
                 arm_port,
                 blob_port,
             };
             proxy::serve(listener, targets, &tasks, stop.clone());
-            url
-        });
+        }
         tracing::info!(arm = %arm_url, blobs = %blob_url, "the local Azure is up");
         Ok(Emulator {
             arm,

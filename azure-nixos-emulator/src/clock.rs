@@ -20,7 +20,13 @@ impl Clock {
     /// The time now.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        SystemTime::now() + *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        SystemTime::now() + self.ahead()
+    }
+
+    /// By how much it is ahead of the system's.
+    #[must_use]
+    pub fn ahead(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves the clock forward, for all clones.

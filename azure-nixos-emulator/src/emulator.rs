@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::arm::Arm;
 use crate::builder::EmulatorBuilder;
 use crate::fault::Faults;
+use crate::operation::Operation;
 
 /// A request that Resource Manager answered; logins are not among them.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ use crate::fault::Faults;
 pub struct RecordedRequest {
     /// `GET`, `PUT` …
     pub method: String,
+    /// What it asked for; `None` where that has no name.
+    pub operation: Option<Operation>,
     /// As sent, with all query parameters.
     pub path_and_query: String,
     /// The `api-version` of the query, where there was one.
@@ -26,6 +29,10 @@ pub struct RecordedRequest {
     pub body: Option<Value>,
     /// The status it was answered with; 0 when the connection was closed instead.
     pub status: u16,
+    /// The headers of the answer, names in lower case.
+    pub response_headers: Vec<(String, String)>,
+    /// The document of the answer, where it had one.
+    pub response_body: Option<Value>,
 }
 
 /// A local Azure that is up; see the [crate's documentation](crate) for an example.
@@ -154,7 +161,8 @@ impl Emulator {
             .version_file(group, &format!("{gallery}/{definition}/{version}"))
     }
 
-    /// The requests that Resource Manager answered since the start, oldest first; the last 10,000.
+    /// The requests that Resource Manager answered since the start, oldest first; the last
+    /// 10,000, or fewer where their bodies are more than 64 MiB together.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.arm.requests()

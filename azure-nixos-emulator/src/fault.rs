@@ -2,8 +2,8 @@
 //!
 //! A [`Faults`] is shared by the Resource Manager and the blob server and can be changed while
 //! they run. Before a request is served, [`Faults::before`] looks for the first rule whose turn
-//! it is; what it answers is carried out by the server. Rules come from tests
-//! ([`FaultRule`]) or from text, one rule a line ([`Faults::add_text`]).
+//! it is; what it answers is carried out by the server. Rules come from tests ([`FaultRule`]) or
+//! from a document, TOML or JSON ([`FaultRule::from_toml`], [`FaultRule::from_json`]).
 //!
 //! ```
 //! use azure_nixos_emulator::fault::{FaultAction, FaultRule, Faults, Plane};
@@ -22,20 +22,22 @@
 //! assert_eq!(faults.hits(busy), 2);
 //! ```
 
+mod carry;
+mod document;
 mod limit;
-mod text;
+mod rule;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use axum::body::Body;
-use axum::response::Response;
-use bytes::Bytes;
+use crate::clock::Clock;
 
-use limit::Bucket;
-
-pub use text::ParseFaultError;
+pub(crate) use carry::{Harm, deliver, reset, spoil};
+pub use document::ParseFaultError;
+use limit::{Bucket, Limits};
+use rule::{Act, Seen};
+pub use rule::{FaultRule, Moment};
 
 /// Bytes in the largest Put Page: a bandwidth limit lets at least one of these through at once.
 const LARGEST_WRITE: f64 = 4.0 * 1024.0 * 1024.0;
@@ -61,6 +63,8 @@ pub enum FaultAction {
         status: u16,
         /// The service's error code (`ServerBusy`, `TooManyRequests`).
         code: String,
+        /// The message; `None` for the one that goes with the code.
+        message: Option<String>,
         /// Further headers (`Retry-After`).
         headers: Vec<(String, String)>,
     },
@@ -70,160 +74,25 @@ pub enum FaultAction {
     ResetAfter,
     /// Nothing is read and nothing answered for this long, then the connection breaks.
     Stall(Duration),
+    /// It is carried out; the head and half of the body come, then nothing for this long, then the
+    /// connection breaks.
+    StallBody(Duration),
+    /// It is carried out; the connection breaks after half of the body.
+    HalfBody,
     /// It is served this much later.
     Delay(Duration),
     /// The disk's access expires now, for this and every later request, until it is granted
     /// again. Means something on [`Plane::Blob`] only.
     ExpireAccess,
-}
-
-/// A rule: which requests, which of them, and what happens to those.
-///
-/// Without a limit it is the turn of every request that matches. A rule without an action only
-/// counts: [`Faults::hits`] then says how many requests matched.
-#[derive(Clone, Debug)]
-pub struct FaultRule {
-    plane: Plane,
-    method: Option<String>,
-    path_contains: Option<String>,
-    after: u64,
-    every: u64,
-    times: u64,
-    probability: Option<(f64, u64)>,
-    action: FaultAction,
-}
-
-impl FaultRule {
-    /// A rule for every request to one server, without an action yet.
-    #[must_use]
-    pub fn new(plane: Plane) -> Self {
-        Self {
-            plane,
-            method: None,
-            path_contains: None,
-            after: 0,
-            every: 1,
-            times: u64::MAX,
-            probability: None,
-            action: FaultAction::None,
-        }
-    }
-
-    /// Only requests with this method. Upper and lower case are the same.
-    #[must_use]
-    pub fn method(mut self, method: &str) -> Self {
-        self.method = Some(method.to_ascii_uppercase());
-        self
-    }
-
-    /// Only requests whose path and query contain this text, literally.
-    #[must_use]
-    pub fn path_contains(mut self, text: &str) -> Self {
-        self.path_contains = Some(text.to_owned());
-        self
-    }
-
-    /// Lets the first `n` requests that match pass.
-    #[must_use]
-    pub fn after(mut self, n: u64) -> Self {
-        self.after = n;
-        self
-    }
-
-    /// Acts on one in `n` of the requests that match: the n-th, the 2n-th and so on, counted after
-    /// those that [`after`](Self::after) lets pass. 0 is taken as 1.
-    #[must_use]
-    pub fn every(mut self, n: u64) -> Self {
-        self.every = n.max(1);
-        self
-    }
-
-    /// Acts at most `n` times.
-    #[must_use]
-    pub fn times(mut self, n: u64) -> Self {
-        self.times = n;
-        self
-    }
-
-    /// Acts with this probability (0 to 1). The same seed gives the same decisions for the same
-    /// order of requests.
-    #[must_use]
-    pub fn probability(mut self, probability: f64, seed: u64) -> Self {
-        self.probability = Some((probability, seed));
-        self
-    }
-
-    /// Answers with this status and error code. A status that is no client or server error is
-    /// taken as 500.
-    #[must_use]
-    pub fn respond(mut self, status: u16, code: &str) -> Self {
-        self.action = FaultAction::Respond {
-            status: if (400..600).contains(&status) {
-                status
-            } else {
-                500
-            },
-            code: code.to_owned(),
-            headers: Vec::new(),
-        };
-        self
-    }
-
-    /// Adds a header to the answer that [`respond`](Self::respond) set; call it after that.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let FaultAction::Respond { headers, .. } = &mut self.action {
-            headers.push((name.to_owned(), value.to_owned()));
-        }
-        self
-    }
-
-    /// Breaks the connection before the request is served.
-    #[must_use]
-    pub fn reset_before(mut self) -> Self {
-        self.action = FaultAction::ResetBefore;
-        self
-    }
-
-    /// Serves the request and loses the answer.
-    #[must_use]
-    pub fn reset_after(mut self) -> Self {
-        self.action = FaultAction::ResetAfter;
-        self
-    }
-
-    /// Serves the request later.
-    #[must_use]
-    pub fn delay(mut self, delay: Duration) -> Self {
-        self.action = FaultAction::Delay(delay);
-        self
-    }
-
-    /// Leaves the request without an answer for this long, then breaks the connection.
-    #[must_use]
-    pub fn stall(mut self, stall: Duration) -> Self {
-        self.action = FaultAction::Stall(stall);
-        self
-    }
-
-    /// Lets the access of the disk concerned expire.
-    #[must_use]
-    pub fn expire_access(mut self) -> Self {
-        self.action = FaultAction::ExpireAccess;
-        self
-    }
-
-    fn matches(&self, plane: Plane, method: &str, path_and_query: &str) -> bool {
-        self.plane == plane
-            && self
-                .method
-                .as_deref()
-                .is_none_or(|m| m.eq_ignore_ascii_case(method))
-            && self
-                .path_contains
-                .as_deref()
-                .is_none_or(|text| path_and_query.contains(text))
-    }
+    /// The token of the request expires now, for this and every later request with it. Means
+    /// something on [`Plane::Arm`] only.
+    ExpireToken,
+    /// It is answered as if it had been carried out, and is not.
+    LoseUpdate,
+    /// What it writes is stored with this bit flipped, counted modulo the length.
+    CorruptStored(u64),
+    /// What it reads is answered with this bit flipped, counted modulo the length.
+    CorruptRead(u64),
 }
 
 /// Names a rule that was added, to ask for its hits or take it away.
@@ -234,9 +103,11 @@ pub struct FaultId(u64);
 struct Active {
     id: FaultId,
     rule: FaultRule,
+    added: SystemTime,
     matched: u64,
     hits: u64,
     random: u64,
+    limits: Limits,
 }
 
 impl Active {
@@ -244,7 +115,7 @@ impl Active {
     /// those of hits: an earlier rule may act instead.
     fn is_its_turn(&mut self) -> bool {
         self.matched += 1;
-        let chance = self.rule.probability.is_none_or(|(probability, _)| {
+        let chance = self.rule.probability.is_none_or(|probability| {
             // 53 random bits make every f64 in [0, 1) of that spacing equally likely.
             let unit = (split_mix(&mut self.random) >> 11) as f64 / (1u64 << 53) as f64;
             unit < probability
@@ -253,6 +124,46 @@ impl Active {
             && self.matched > self.rule.after
             && (self.matched - self.rule.after).is_multiple_of(self.rule.every)
             && chance
+    }
+
+    /// What it does to a request whose turn it is.
+    fn act(&mut self, seen: &Seen<'_>) -> FaultAction {
+        match &self.rule.act {
+            Act::Count => FaultAction::None,
+            Act::Respond {
+                status,
+                code,
+                message,
+                headers,
+            } => FaultAction::Respond {
+                status: *status,
+                code: code.clone(),
+                message: message.clone(),
+                headers: headers.clone(),
+            },
+            Act::ResetBefore => FaultAction::ResetBefore,
+            Act::ResetAfter => FaultAction::ResetAfter,
+            Act::Stall(time) => FaultAction::Stall(*time),
+            Act::StallBody(time) => FaultAction::StallBody(*time),
+            Act::HalfBody => FaultAction::HalfBody,
+            Act::Delay(least, most) => {
+                let spread = u64::try_from((*most - *least).as_micros()).unwrap_or(u64::MAX);
+                let random = match spread {
+                    0 => 0,
+                    spread => split_mix(&mut self.random) % spread.saturating_add(1),
+                };
+                FaultAction::Delay(*least + Duration::from_micros(random))
+            }
+            Act::ExpireAccess => FaultAction::ExpireAccess,
+            Act::ExpireToken => FaultAction::ExpireToken,
+            Act::LoseUpdate => FaultAction::LoseUpdate,
+            Act::CorruptStored => FaultAction::CorruptStored(split_mix(&mut self.random)),
+            Act::CorruptRead => FaultAction::CorruptRead(split_mix(&mut self.random)),
+            Act::Limit { .. } => self
+                .limits
+                .refuse(seen.plane, seen.bytes, Instant::now())
+                .unwrap_or(FaultAction::None),
+        }
     }
 }
 
@@ -267,6 +178,7 @@ fn split_mix(state: &mut u64) -> u64 {
 
 #[derive(Default)]
 struct State {
+    clock: Clock,
     next_id: u64,
     rules: Vec<Active>,
     bandwidth: Option<Bucket>,
@@ -284,20 +196,24 @@ impl Faults {
         Self::default()
     }
 
+    /// The same, with the clock that the times of rules go by.
+    pub(crate) fn with_clock(clock: Clock) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            clock,
+            ..State::default()
+        })))
+    }
+
     /// Adds a rule behind those that are there. Of several rules whose turn it is, the first acts.
     pub fn add(&self, rule: FaultRule) -> FaultId {
+        self.state().add(rule)
+    }
+
+    /// Takes all rules away and adds these, with no request in between.
+    pub fn replace(&self, rules: impl IntoIterator<Item = FaultRule>) -> Vec<FaultId> {
         let mut state = self.state();
-        let id = FaultId(state.next_id);
-        state.next_id += 1;
-        let random = rule.probability.map_or(0, |(_, seed)| seed);
-        state.rules.push(Active {
-            id,
-            rule,
-            matched: 0,
-            hits: 0,
-            random,
-        });
-        id
+        state.rules.clear();
+        rules.into_iter().map(|rule| state.add(rule)).collect()
     }
 
     /// Takes a rule away. One that is gone already is fine.
@@ -328,13 +244,7 @@ impl Faults {
     /// refused with Azure's 503 `ServerBusy`. One second's worth, and at least one Put Page of
     /// 4 MiB, may come at once.
     pub fn limit_bandwidth(&self, mib_per_second: Option<u32>) {
-        self.state().bandwidth = mib_per_second.map(|mib| {
-            Bucket::new(
-                f64::from(mib) * 1024.0 * 1024.0,
-                LARGEST_WRITE,
-                Instant::now(),
-            )
-        });
+        self.state().bandwidth = mib_per_second.map(|mib| Bucket::of_bytes(mib, Instant::now()));
     }
 
     /// Caps the requests a second on the blob plane; `None` lifts the cap. A standard page blob of
@@ -347,17 +257,39 @@ impl Faults {
     /// What happens to this request. Counts it, so each request may ask only once.
     #[must_use]
     pub fn before(&self, plane: Plane, method: &str, path_and_query: &str) -> FaultAction {
+        self.before_with(plane, method, path_and_query, 0)
+    }
+
+    /// The same, with the bytes that the body of the request has.
+    pub(crate) fn before_with(
+        &self,
+        plane: Plane,
+        method: &str,
+        path_and_query: &str,
+        bytes: u64,
+    ) -> FaultAction {
+        let mut state = self.state();
         let mut chosen = FaultAction::None;
-        for active in &mut self.state().rules {
-            if !active.rule.matches(plane, method, path_and_query) {
+        if state.rules.is_empty() {
+            return chosen;
+        }
+        let seen = Seen {
+            plane,
+            method,
+            path_and_query,
+            bytes,
+            now: state.clock.now(),
+        };
+        for active in &mut state.rules {
+            if !active.rule.matches(&seen, active.added) || !active.is_its_turn() {
                 continue;
             }
-            let turn = active.is_its_turn();
-            if active.rule.action == FaultAction::None {
-                active.hits += u64::from(turn);
-            } else if turn && chosen == FaultAction::None {
+            if active.rule.act == Act::Count {
                 active.hits += 1;
-                chosen = active.rule.action.clone();
+            } else if chosen == FaultAction::None {
+                chosen = active.act(&seen);
+                // A limit that is not reached has done nothing.
+                active.hits += u64::from(chosen != FaultAction::None);
             }
         }
         chosen
@@ -384,35 +316,26 @@ impl Faults {
     }
 }
 
-impl fmt::Debug for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.state().rules).finish()
+impl State {
+    fn add(&mut self, rule: FaultRule) -> FaultId {
+        let id = FaultId(self.next_id);
+        self.next_id += 1;
+        self.rules.push(Active {
+            id,
+            added: self.clock.now(),
+            matched: 0,
+            hits: 0,
+            random: rule.seed,
+            limits: Limits::of(&rule.act, Instant::now()),
+            rule,
+        });
+        id
     }
 }
 
-/// The connection is to break instead of an answer. hyper drops the connection when its service
-/// fails with this.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the connection is broken on purpose")]
-pub(crate) struct ConnectionReset;
-
-/// An answer that stands for a broken connection.
-///
-/// hyper gives up the connection when the body fails before the head has been flushed, so the
-/// client sees it break without a byte of an answer. An answer to HEAD has no body that could
-/// fail: the server must also pass every answer through [`deliver`].
-pub(crate) fn reset() -> Response {
-    let broken = futures::stream::once(async { Err::<Bytes, _>(ConnectionReset) });
-    let mut response = Response::new(Body::from_stream(broken));
-    response.extensions_mut().insert(ConnectionReset);
-    response
-}
-
-/// What the hyper service of a server returns for an answer of the router.
-pub(crate) fn deliver(response: Response) -> Result<Response, ConnectionReset> {
-    match response.extensions().get::<ConnectionReset>() {
-        Some(reset) => Err(*reset),
-        None => Ok(response),
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.state().rules).finish()
     }
 }
 
@@ -473,6 +396,7 @@ mod tests {
             FaultAction::Respond {
                 status: 503,
                 code: "ServerBusy".into(),
+                message: None,
                 headers: vec![("Retry-After".into(), "1".into())],
             }
         );

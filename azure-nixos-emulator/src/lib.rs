@@ -19,21 +19,25 @@
 //!
 //! What lives where: [`Emulator`] is the running thing and [`EmulatorBuilder`] its settings. `arm`
 //! is Resource Manager, one file per resource type; `blob` the data plane; `login` what Entra does;
-//! `server`, `tls`, `proxy`, `lock` and `state` carry them, and `azure_names` has
-//! the host names.
+//! `control` what the tests of other programs do to it; `server`, `tls`, `proxy`, `lock` and `state`
+//! carry them, and `azure_names` has the host names.
 
 mod arm;
 mod azure_names;
 mod blob;
 mod builder;
 mod clock;
+mod control;
 mod emulator;
 mod error;
 pub mod fault;
 mod lock;
 mod login;
+mod operation;
 mod proxy;
+mod running;
 mod server;
+mod span;
 mod state;
 mod tls;
 mod vhd;
@@ -45,3 +49,5 @@ pub use clock::Clock;
 pub use emulator::{Emulator, RecordedRequest};
 pub use error::EmulatorError;
 pub use fault::Faults;
+pub use operation::{Operation, UnknownOperation};
+pub use running::Running;

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::time::Instant;
 
 use crate::error::EmulatorError;
+use crate::running::{Announcement, Running};
 
 /// How often a held lock is tried again. Commands of a few hundred milliseconds follow each other.
 const POLL: Duration = Duration::from_millis(25);
@@ -22,6 +23,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// The right to use a state directory; dropping it gives the right back.
 #[derive(Debug)]
 pub(crate) struct StateLock {
+    /// Goes before the lock does: fields are dropped in this order.
+    announcement: Option<Announcement>,
     _file: File,
 }
 
@@ -73,7 +76,16 @@ impl StateLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "process {} ({program})", std::process::id()))
             .map_err(|source| EmulatorError::io("write", &path, source))?;
-        Ok(Self { _file: file })
+        Ok(Self {
+            announcement: None,
+            _file: file,
+        })
+    }
+
+    /// Says where the holder can be reached, for as long as it holds the lock.
+    pub(crate) fn announce(&mut self, running: &Running) -> Result<(), EmulatorError> {
+        self.announcement = Some(Announcement::make(running)?);
+        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ use crate::arm::error::ArmError;
 use crate::state::Identity;
 
 /// How long a token is good for: Entra gives 60 to 90 minutes.
-const LIFETIME: Duration = Duration::from_secs(3599);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3599);
 
 /// HMAC-SHA-256 with the state directory's key.
 pub(crate) fn signature(key: &str, message: &[u8]) -> Vec<u8> {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::arm::deployments::Deployment;
 use crate::arm::lro::Operation;
 use crate::error::EmulatorError;
 
@@ -99,6 +100,18 @@ pub(crate) enum Power {
     Deallocated,
 }
 
+/// A service principal in the tenant's directory, other than the one that logs in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Principal {
+    pub(crate) name: String,
+    /// The `clientId` of a managed identity.
+    pub(crate) app_id: Uuid,
+    /// Resource Manager hears of it only after a while.
+    pub(crate) created: SystemTime,
+    /// The id of the resource that it belongs to, in lower case.
+    pub(crate) resource: String,
+}
+
 /// Whether the subscription may use a resource provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Registration {
@@ -109,7 +122,7 @@ pub(crate) enum Registration {
 }
 
 /// Everything.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) identity: Identity,
     /// By namespace in lower case; a namespace that is not here is registered.
@@ -119,6 +132,16 @@ pub(crate) struct State {
     /// By id in lower case.
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) operations: BTreeMap<Uuid, Operation>,
+    /// By object id.
+    #[serde(default)]
+    pub(crate) directory: BTreeMap<Uuid, Principal>,
+    /// Documents that belong to something without being resources of a group: role assignments
+    /// and federated credentials. By id in lower case.
+    #[serde(default)]
+    pub(crate) documents: BTreeMap<String, Value>,
+    /// Template deployments, by id in lower case.
+    #[serde(default)]
+    pub(crate) deployments: BTreeMap<String, Deployment>,
 }
 
 impl State {
@@ -136,6 +159,9 @@ impl State {
             groups: BTreeMap::new(),
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
+            directory: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            deployments: BTreeMap::new(),
         })
     }
 
@@ -155,9 +181,21 @@ impl State {
             .insert(resource.id.to_ascii_lowercase(), resource);
     }
 
-    /// Takes a resource out, if it is there.
+    /// Takes a resource out, if it is there, and with it what belongs to it.
     pub(crate) fn remove(&mut self, id: &str) -> Option<Resource> {
+        self.forget_below(id);
         self.resources.remove(&id.to_ascii_lowercase())
+    }
+
+    /// Takes out what belongs to a resource or a group: its principals, and the documents and
+    /// deployments below its id.
+    pub(crate) fn forget_below(&mut self, id: &str) {
+        let id = id.to_ascii_lowercase();
+        let below = format!("{id}/");
+        self.directory
+            .retain(|_, principal| principal.resource != id);
+        self.documents.retain(|id, _| !id.starts_with(&below));
+        self.deployments.retain(|id, _| !id.starts_with(&below));
     }
 }
 

@@ -76,7 +76,7 @@ mod handle;
 pub mod image;
 pub mod nix;
 pub mod progress;
-mod quote;
+pub mod quote;
 mod sas;
 mod size;
 mod undo;

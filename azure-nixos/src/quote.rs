@@ -3,7 +3,15 @@
 use std::path::Path;
 
 /// The text as one word of a POSIX shell.
-pub(crate) fn for_shell(text: &str) -> String {
+///
+/// ```
+/// use azure_nixos::quote::for_shell;
+///
+/// assert_eq!(for_shell("/dev/null"), "/dev/null");
+/// assert_eq!(for_shell("my disk"), "'my disk'");
+/// ```
+#[must_use]
+pub fn for_shell(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();

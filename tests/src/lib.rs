@@ -2,7 +2,8 @@
 //!
 //! [`Local`] is a local Azure in a directory of its own with the library connected to it, [`disks`]
 //! makes disk images, [`content`] compares them byte by byte, [`azurite`] runs Microsoft's own
-//! emulator of storage. Nothing here is for other programs.
+//! emulator of storage, [`openapi`] holds requests against Microsoft's documents, [`golden`]
+//! plays recordings of Azure. Nothing here is for other programs.
 //!
 //! A helper that fails is a test that fails, so all of them panic with what they know.
 
@@ -16,7 +17,9 @@
 pub mod azurite;
 pub mod content;
 pub mod disks;
+pub mod golden;
 mod local;
+pub mod openapi;
 pub mod process;
 pub mod tools;
 

@@ -13,6 +13,8 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::openapi::Exchange;
+
 /// Everything that there is in a local Azure: groups and resources by their ids, in lower case, and
 /// the files with the content of disks and images by their paths. Two are equal when nothing was
 /// made, changed or taken away between them.
@@ -143,6 +145,12 @@ impl Local {
         body: Option<&Value>,
     ) -> (u16, Value) {
         let url = format!("{}{id}?api-version={version}", self.emulator.arm_url());
+        let answer = self.exchange(method, &url, body).await;
+        (answer.status, answer.response_body.unwrap_or_default())
+    }
+
+    /// Any request to a whole URL, and all of its answer.
+    pub async fn exchange(&self, method: &str, url: &str, body: Option<&Value>) -> Exchange {
         let mut request = self
             .http
             .request(method.parse().unwrap(), url)
@@ -151,12 +159,33 @@ impl Local {
             request = request
                 .header("content-type", "application/json")
                 .body(body.to_string());
+        } else if method != "GET" && method != "HEAD" {
+            request = request.header("content-length", "0");
         }
         let answer = request.send().await.unwrap();
-        let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap();
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        (status, body)
+        let path_and_query = url
+            .strip_prefix(self.emulator.arm_url())
+            .unwrap_or(url)
+            .to_owned();
+        let version = path_and_query
+            .split(['?', '&'])
+            .find_map(|part| part.strip_prefix("api-version="));
+        Exchange {
+            method: method.to_owned(),
+            api_version: version.map(ToOwned::to_owned),
+            body: body.cloned(),
+            status: answer.status().as_u16(),
+            response_headers: answer
+                .headers()
+                .iter()
+                .map(|(name, value)| {
+                    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                    (name.as_str().to_owned(), value)
+                })
+                .collect(),
+            response_body: serde_json::from_str(&answer.text().await.unwrap()).ok(),
+            path_and_query,
+        }
     }
 
     async fn list(&self, path: &str, version: &str) -> Vec<Value> {

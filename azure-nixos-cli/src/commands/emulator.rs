@@ -1,11 +1,14 @@
 //! `emulator`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use azure_nixos_emulator::Emulator;
+use azure_nixos_emulator::fault::FaultRule;
 use serde::Serialize;
 
-use crate::args::{Emulator as Args, Format, Global};
+use super::emulator_env::env;
+use crate::args::{Emulator as Args, EmulatorCommand, Format, Global};
 use crate::connect::local;
 use crate::output;
 use crate::run::{Failure, interrupted};
@@ -29,8 +32,18 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
         Some(directory) => directory,
         None => local::directory()?,
     };
-    let emulator = Emulator::builder()
+    if let Some(EmulatorCommand::Env(args)) = args.command {
+        return env(global, args, &directory).await;
+    }
+    let mut builder = Emulator::builder();
+    if let Some(file) = &args.faults {
+        for rule in rules(file).await? {
+            builder = builder.fault(rule);
+        }
+    }
+    let emulator = builder
         .state_dir(&directory)
+        .unregistered(args.unregistered)
         .arm_port(args.port)
         .blob_port(args.blob_port)
         .lock_patience(PATIENCE)
@@ -63,4 +76,12 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
     interrupted().await;
     emulator.stop().await;
     Ok(0)
+}
+
+async fn rules(file: &Path) -> Result<Vec<FaultRule>, Failure> {
+    let text = tokio::fs::read_to_string(file)
+        .await
+        .map_err(|error| Failure::Other(format!("cannot read {}: {error}", file.display())))?;
+    FaultRule::from_toml(&text)
+        .map_err(|error| Failure::Other(format!("{}: {error}", file.display())))
 }

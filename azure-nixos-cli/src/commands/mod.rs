@@ -5,6 +5,8 @@ mod boot_vm;
 mod demo;
 #[cfg(feature = "local")]
 mod emulator;
+#[cfg(feature = "local")]
+mod emulator_env;
 mod inspect;
 mod upload_image;
 mod upload_vhd;

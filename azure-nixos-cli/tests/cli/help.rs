@@ -12,15 +12,16 @@ fn help_of_everything() {
         "upload-vhd",
         "inspect",
         "emulator",
+        "emulator env",
         "demo",
     ] {
         let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let done = place.good(&arguments);
         assert_eq!(done.stderr, "");
         let name = if command.is_empty() {
-            "azure-nixos"
+            "azure-nixos".to_owned()
         } else {
-            command
+            command.replace(' ', "-")
         };
         insta::assert_snapshot!(name, done.stdout);
         // The short form is the same text or less of it.

@@ -21,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// The scheme and host that it came to, where they are Azure's own; `None` is loopback.
     pub(crate) base: Option<String>,
+    /// Whether it is a resource of a template: there the case of properties does not matter.
+    pub(crate) is_of_template: bool,
 }
 
 impl Call {
@@ -48,6 +50,7 @@ impl Call {
             authorization,
             body,
             base: None,
+            is_of_template: false,
         }
     }
 
@@ -90,7 +93,7 @@ impl Call {
 }
 
 /// A plus sign is itself in a path, so this is not form decoding. A broken escape stays as it is.
-fn percent_decode(part: &str) -> String {
+pub(crate) fn percent_decode(part: &str) -> String {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -14,6 +14,11 @@ pub(crate) fn timestamp(time: SystemTime) -> String {
         .unwrap_or_default()
 }
 
+/// `2023-08-23T13:05:57.6621925Z`, as the authorization provider and deployments write it.
+pub(crate) fn zulu(time: SystemTime) -> String {
+    timestamp(time).replace("+00:00", "Z")
+}
+
 /// Hundreds of nanoseconds since the year 1: the `t` of an operation's URL.
 pub(crate) fn ticks(time: SystemTime) -> u128 {
     /// From the year 1 to 1970, in the same unit.

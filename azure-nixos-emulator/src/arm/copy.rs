@@ -21,6 +21,9 @@ const PIECE: usize = 1 << 20;
 impl Arm {
     /// Starts the copy that an operation waits for.
     pub(crate) fn start_copy(self: &Arc<Self>, operation: Uuid, copying: &Copying) {
+        if self.is_losing() {
+            return;
+        }
         let arm = Arc::clone(self);
         let (files, frozen) = (copying.files.clone(), copying.frozen);
         let durable = self.settings().durable;

@@ -257,6 +257,11 @@ pub(crate) fn deleted(context: &mut Context<'_>, name: &str) -> Option<Result<Op
         }
     }
     context.state.groups.remove(&name.to_ascii_lowercase());
+    let group = format!(
+        "/subscriptions/{}/resourceGroups/{name}",
+        context.state.identity.subscription_id
+    );
+    context.state.forget_below(&group);
     Some(Ok(None))
 }
 

@@ -102,7 +102,12 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let file = context.arm.settings().image_file(&put.id.group, name);
     let mut files = vec![(file_of(context, &os_disk)?, file.clone())];
     describe(&mut profile["osDisk"], &os_disk);
-    for disk in profile["dataDisks"].as_array_mut().into_iter().flatten() {
+    for disk in profile
+        .get_mut("dataDisks")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         let lun = disk["lun"].as_u64().unwrap_or_default();
         let target = format!("dataDisks[lun {lun}]");
         let found = source(context, disk, &target, &location)?;
@@ -343,7 +348,12 @@ pub(crate) fn copied(
     {
         profile["osDisk"]["diskSizeGB"] = size;
     }
-    for disk in profile["dataDisks"].as_array_mut().into_iter().flatten() {
+    for disk in profile
+        .get_mut("dataDisks")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if disk.get("diskSizeGB").is_none()
             && let Some(size) = size(disk)
         {

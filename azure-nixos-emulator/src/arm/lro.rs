@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
-use super::{Context, disks, gallery, groups, images, network, vms};
+use super::{Context, deployments, disks, gallery, groups, images, network, vms};
 use crate::login::signature;
 use crate::state::Power;
 
@@ -78,6 +78,8 @@ pub(crate) enum Work {
     VersionDeleted,
     VmCreated,
     VmUpdated,
+    /// Data disks were attached and detached by an action of its own.
+    VmDisksChanged,
     VmPower(Power),
     VmDeleted,
     NetworkUpdated,
@@ -88,6 +90,13 @@ pub(crate) enum Work {
     SecurityRuleDeleted(String),
     NetworkDeleted,
     GroupDeleted,
+    /// Nothing: the update was lost.
+    Lost {
+        /// What it looks like to its client.
+        seems: Box<Work>,
+        /// What is shown when it has succeeded.
+        output: Option<Value>,
+    },
 }
 
 impl Work {
@@ -218,14 +227,17 @@ impl Context<'_> {
         let has_location = match operation.dialect {
             Dialect::Disk => true,
             Dialect::Compute | Dialect::Gallery | Dialect::Network => {
-                operation.is_deletion() || matches!(operation.work, Work::VmPower(_))
+                operation.is_deletion()
+                    || matches!(operation.work, Work::VmPower(_) | Work::VmDisksChanged)
             }
             Dialect::Group => true,
         };
         if operation.dialect != Dialect::Group {
-            answer = answer
-                .with_header("azure-asyncoperation", self.url(operation, false))
-                .with_header("azure-asyncnotification", "Enabled");
+            answer = answer.with_header("azure-asyncoperation", self.url(operation, false));
+        }
+        // The provider of disks does not send it.
+        if matches!(operation.dialect, Dialect::Compute | Dialect::Network) {
+            answer = answer.with_header("azure-asyncnotification", "Enabled");
         }
         if has_location {
             answer = answer.with_header("location", self.url(operation, true));
@@ -348,7 +360,12 @@ impl Context<'_> {
             operation.api_version,
             ticks(operation.started)
         );
-        format!("{base}{unsigned}&{}", self.signed(&unsigned))
+        self.sign(base, &unsigned)
+    }
+
+    /// The URL of a path and a query, with the parameters that sign it.
+    pub(crate) fn sign(&self, base: &str, unsigned: &str) -> String {
+        format!("{base}{unsigned}&{}", self.signed(unsigned))
     }
 
     /// The parameters `c`, `s` and `h`: a certificate, its signature and a hash in Azure, and here
@@ -432,7 +449,7 @@ impl Context<'_> {
         Some(operation.clone())
     }
 
-    fn require_verbatim(&self) -> Result<()> {
+    pub(crate) fn require_verbatim(&self) -> Result<()> {
         if self.call.method != Method::GET {
             return Err(ArmError::no_such_method(self.call.method.as_str()));
         }
@@ -496,9 +513,10 @@ impl Context<'_> {
         match &operation.status {
             Status::Running => self.waiting(operation, again(Answer::empty(202))),
             Status::Succeeded(Some(output)) => Answer::json(200, self.shown(output)),
-            Status::Succeeded(None) if operation.dialect == Dialect::Network => {
-                again(Answer::empty(204))
-            }
+            // A type of no content, as recorded.
+            Status::Succeeded(None) if operation.dialect == Dialect::Network => again(
+                Answer::empty(204).with_header("content-type", "application/json; charset=utf-8"),
+            ),
             Status::Succeeded(None) => Answer::empty(200),
             Status::Failed {
                 status,
@@ -534,8 +552,19 @@ impl Context<'_> {
         }
     }
 
-    /// Ends everything that is due, in the order in which it was due. Says whether anything changed.
+    /// Ends everything that is due and begins what deployments have waited for, until nothing more
+    /// is to be done now. Says whether anything changed.
     pub(crate) fn settle(&mut self) -> bool {
+        let mut changed = self.end_due();
+        while deployments::advance(self) {
+            changed = true;
+            self.end_due();
+        }
+        changed
+    }
+
+    /// Ends everything that is due, in the order in which it was due. Says whether anything changed.
+    fn end_due(&mut self) -> bool {
         let mut changed = disks::expire_accesses(self);
         let before = self.state.operations.len();
         let now = self.now;
@@ -627,6 +656,7 @@ impl Context<'_> {
             Work::VersionDeleted => Some(images::deleted(self, id)),
             Work::VmCreated => Some(vms::created(self, id)),
             Work::VmUpdated => Some(vms::updated(self, id)),
+            Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
             Work::VmPower(power) => Some(vms::powered(self, id, *power)),
             Work::VmDeleted => Some(vms::deleted(self, id)),
             Work::NetworkUpdated => Some(network::updated(self, id)),
@@ -637,6 +667,7 @@ impl Context<'_> {
             }
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
+            Work::Lost { output, .. } => Some(Ok(output.clone())),
         }
     }
 }

@@ -9,23 +9,33 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod clock_text;
 mod copy;
+pub(crate) mod deployments;
+mod directory;
 mod disks;
 pub(crate) mod error;
 mod footer;
 mod gallery;
 mod groups;
+mod headers;
 mod id;
+mod identities;
 mod images;
+mod journal;
+mod lost;
 pub(crate) mod lro;
 mod names;
 mod network;
 pub(crate) mod pace;
 mod pages;
+mod permissions;
 mod providers;
+mod resource_filter;
 mod resources;
+mod roles;
 mod route;
 mod shape;
 mod skus;
+mod ssh_keys;
 mod subscriptions;
 mod versions;
 mod vms;
@@ -33,25 +43,28 @@ mod vms;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, Request, Response, header};
-use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
 use self::id::{Kind, ResourceId};
+use self::journal::{Answered, Journal};
 use self::pace::Timing;
 use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
+use crate::control::{self, Controlled};
 use crate::emulator::RecordedRequest;
+use crate::error::EmulatorError;
 use crate::fault::{self, FaultAction, Faults, Plane};
 use crate::lock::StateLock;
 use crate::login;
@@ -59,9 +72,6 @@ use crate::state::{Identity, Registration, State, Store};
 
 /// The largest request body, which is Azure's own limit.
 const LARGEST_BODY: usize = 4 << 20;
-
-/// How many requests are remembered for tests.
-const REMEMBERED: usize = 10_000;
 
 /// What does not change while it runs.
 #[derive(Clone, Debug)]
@@ -75,6 +85,18 @@ pub(crate) struct Settings {
     pub(crate) versions_from_disks: bool,
     /// How many items an answer to a list has at most.
     pub(crate) page_size: Option<NonZeroUsize>,
+    pub(crate) access: Access,
+}
+
+/// Who may do what, and from when on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// How long a new principal is not known.
+    pub(crate) replication: Duration,
+    /// Whether that holds for requests that say the type of the principal.
+    pub(crate) replication_despite_type: bool,
+    /// Actions that the caller may not do.
+    pub(crate) denied: Vec<String>,
 }
 
 impl Settings {
@@ -137,7 +159,11 @@ pub(crate) struct Arm {
     blobs: PageBlobs,
     clock: Clock,
     faults: Faults,
-    requests: Mutex<VecDeque<RecordedRequest>>,
+    journal: Mutex<Journal>,
+    /// SHA-256 of the tokens that a fault let expire before their time.
+    expired: Mutex<VecDeque<[u8; 32]>>,
+    /// While an update is lost: what handlers start beside the state does not begin.
+    is_losing: AtomicBool,
     copies: TaskTracker,
     _lock: StateLock,
 }
@@ -167,7 +193,9 @@ impl Arm {
             blobs,
             clock,
             faults,
-            requests: Mutex::default(),
+            journal: Mutex::default(),
+            expired: Mutex::default(),
+            is_losing: AtomicBool::new(false),
             copies: TaskTracker::new(),
             _lock: lock,
         })
@@ -199,12 +227,22 @@ impl Arm {
     }
 
     pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.iter().cloned().collect()
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.all()
     }
 
     /// Namespaces begin unregistered unless the state knows them.
-    pub(crate) fn start_unregistered(&self, namespaces: &[String]) {
+    pub(crate) fn start_unregistered(&self, namespaces: &[String]) -> Result<(), EmulatorError> {
+        let known = |namespace: &&String| {
+            let mut all = providers::NAMESPACES.iter();
+            all.any(|known| known.eq_ignore_ascii_case(namespace))
+        };
+        if let Some(unknown) = namespaces.iter().find(|namespace| !known(namespace)) {
+            return Err(EmulatorError::new(format!(
+                "there is no resource provider {unknown} that could be unregistered; there are {}",
+                providers::NAMESPACES.join(", ")
+            )));
+        }
         self.change_state(|state| {
             for namespace in namespaces {
                 state
@@ -213,6 +251,7 @@ impl Arm {
                     .or_insert(Registration::NotRegistered);
             }
         });
+        Ok(())
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
@@ -235,12 +274,12 @@ impl Arm {
     }
 
     /// Answers a request. Blocks: on the lock, and on the files of the state.
-    fn answer(self: &Arc<Self>, call: &Call) -> Answer {
+    fn answer(self: &Arc<Self>, call: &Call, is_lost: bool) -> Answer {
         let now = self.clock.now();
         if let Err(error) = login::authenticate(
             &self.identity,
             call.authorization.as_deref(),
-            now,
+            self.time_for(call, now),
             &self.settings.arm_url,
         ) {
             return error.into();
@@ -255,7 +294,12 @@ impl Arm {
         };
         let settled = context.settle();
         let base = call.base.as_deref().unwrap_or(&self.settings.arm_url);
-        let answer = route::answer(&mut context)
+        let answer = if is_lost {
+            context.lose(route::answer)
+        } else {
+            route::answer(&mut context)
+        };
+        let answer = answer
             .and_then(|answer| pages::cut(call, base, self.settings.page_size, answer))
             .unwrap_or_else(Answer::from);
         if (settled || !call.method.is_safe())
@@ -266,18 +310,26 @@ impl Arm {
         answer
     }
 
-    fn remember(&self, call: &Call, status: u16) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if requests.len() == REMEMBERED {
-            requests.pop_front();
-        }
-        requests.push_back(RecordedRequest {
-            method: call.method.to_string(),
-            path_and_query: call.path_and_query.clone(),
-            api_version: call.query("api-version").map(ToOwned::to_owned),
-            body: serde_json::from_slice::<Value>(&call.body).ok(),
-            status,
+    fn remember(&self, call: &Call, answered: Option<Answered<'_>>) {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.add(call, answered);
+    }
+
+    /// The HTTP of an answer, which is remembered as it is sent; or as nothing at all when the
+    /// connection is closed instead.
+    fn respond(&self, call: &Call, answer: Answer, is_sent: bool) -> Response<Body> {
+        let body = answer.body.clone();
+        let length = body.as_ref().map_or(0, |body| body.to_string().len());
+        let answer = headers::add(call, answer);
+        let response = answer.into_response("LOCAL", call.bucket());
+        let answered = is_sent.then(|| Answered {
+            status: response.status().as_u16(),
+            headers: response.headers(),
+            body,
+            length,
         });
+        self.remember(call, answered);
+        response
     }
 }
 
@@ -289,25 +341,28 @@ pub(crate) fn router(arm: Arc<Arm>) -> Router {
 async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let action = arm
-        .faults
-        .before(Plane::Arm, parts.method.as_str(), path_and_query);
-    let mut faulted = None;
-    let mut reset_after = false;
-    match action {
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let is_control = parts.uri.path().starts_with(control::PREFIX);
+    let action = if is_control {
+        FaultAction::None
+    } else {
+        arm.faults.before_with(
+            Plane::Arm,
+            parts.method.as_str(),
+            path_and_query,
+            length.unwrap_or_default(),
+        )
+    };
+    match &action {
         FaultAction::ResetBefore => return fault::reset(),
-        FaultAction::ResetAfter => reset_after = true,
         FaultAction::Stall(time) => {
-            tokio::time::sleep(time).await;
+            tokio::time::sleep(*time).await;
             return fault::reset();
         }
-        FaultAction::Delay(time) => tokio::time::sleep(time).await,
-        FaultAction::Respond {
-            status,
-            code,
-            headers,
-        } => faulted = Some((status, code, headers)),
-        FaultAction::None | FaultAction::ExpireAccess => {}
+        FaultAction::Delay(time) => tokio::time::sleep(*time).await,
+        // The others are carried out on what it changes or on its answer.
+        _ => {}
     }
     let Ok(body) = axum::body::to_bytes(body, LARGEST_BODY).await else {
         return plain(ArmError::gateway(
@@ -316,17 +371,45 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             "The request content size exceeds the maximum size of 4 MB.",
         ));
     };
-    let authorization = parts
-        .headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .map(ToOwned::to_owned);
+    let text_of = |name| {
+        let value = parts.headers.get(name)?;
+        value.to_str().ok().map(ToOwned::to_owned)
+    };
+    let authorization = text_of(header::AUTHORIZATION);
+    let content_type = text_of(header::CONTENT_TYPE);
+    let method = parts.method.clone();
     let mut call = Call::new(parts.method, &parts.uri, authorization, body);
     call.base = own_name(&parts.headers);
-    let response = if let Some((status, code, headers)) = faulted {
-        let error = ArmError::compute(status, &code, format!("An injected fault: {code}."));
-        arm.remember(&call, status);
-        let mut response = plain(error);
+    if action == FaultAction::ExpireToken {
+        arm.expire_token(&call);
+    }
+    let response = if is_control {
+        let worker = Arc::clone(&arm);
+        let answered = tokio::task::spawn_blocking(move || {
+            let controlled = Controlled {
+                identity: &worker.identity,
+                clock: &worker.clock,
+                faults: &worker.faults,
+            };
+            control::answer(&controlled, &call, content_type.as_deref(), || {
+                worker.requests()
+            })
+        });
+        answered
+            .await
+            .unwrap_or_else(|error| plain(ArmError::internal("answer", error)))
+    } else if let FaultAction::Respond {
+        status,
+        code,
+        message,
+        headers,
+    } = &action
+    {
+        let message = message
+            .clone()
+            .unwrap_or_else(|| format!("An injected fault: {code}."));
+        let error = ArmError::compute(*status, code, message);
+        let mut response = arm.respond(&call, error.into(), true);
         for (name, value) in headers {
             if let (Ok(name), Ok(value)) = (
                 header::HeaderName::try_from(name),
@@ -345,10 +428,11 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         response
     } else {
         let worker = Arc::clone(&arm);
+        let is_lost = action == FaultAction::LoseUpdate;
+        let is_unanswered = action == FaultAction::ResetAfter;
         let answered = tokio::task::spawn_blocking(move || {
-            let answer = worker.answer(&call);
-            worker.remember(&call, if reset_after { 0 } else { answer.status });
-            answer.into_response("LOCAL", call.bucket())
+            let answer = worker.answer(&call, is_lost);
+            worker.respond(&call, answer, !is_unanswered)
         })
         .await;
         match answered {
@@ -356,11 +440,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             Err(error) => plain(ArmError::internal("answer", error)),
         }
     };
-    if reset_after {
-        fault::reset()
-    } else {
-        response
-    }
+    fault::spoil(&action, &method, response).await
 }
 
 /// The base URL of a request that came by one of Azure's own names, through the proxy: what it is

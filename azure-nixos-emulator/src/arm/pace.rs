@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::id::{Kind, ResourceId};
 use super::lro::{Operation, Work};
+use crate::state::Power;
 
 /// How long the long-running operations of a local Azure take, by its [`Clock`](crate::Clock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,8 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::VersionRefused { .. } => pace(0, Some(60), Some(60), Some(60)),
         Work::VersionDeleted => pace(90_000, Some(60), Some(60), Some(60)),
         Work::VmCreated => pace(40_000, Some(10), Some(50), None),
-        Work::VmUpdated => pace(10_000, Some(10), None, None),
+        Work::VmUpdated | Work::VmDisksChanged => pace(10_000, Some(10), None, None),
+        Work::VmPower(Power::Stopped) => pace(10_000, None, None, None),
         Work::VmPower(_) => pace(30_000, Some(10), Some(36), None),
         Work::VmDeleted => pace(40_000, Some(10), Some(30), None),
         Work::NetworkUpdated if kind == Some(Kind::PublicIp) => {
@@ -78,10 +80,12 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         // An interface is there at once; its operation is over when it is first asked for.
         Work::NetworkUpdated if kind == Some(Kind::Nic) => pace(0, None, None, None),
         Work::NetworkUpdated | Work::SubnetUpdated(_) => pace(5_000, Some(3), Some(10), Some(10)),
+        Work::NetworkDeleted if kind == Some(Kind::Nic) => pace(1_000, None, None, None),
         Work::NetworkDeleted | Work::SubnetDeleted(_) | Work::SecurityRuleDeleted(_) => {
             pace(10_000, Some(10), Some(10), Some(10))
         }
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
+        Work::Lost { seems, .. } => recorded(seems, resource),
     }
 }
 

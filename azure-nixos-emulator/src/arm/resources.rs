@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Result};
 use super::error::ArmError;
 use super::id::{Kind, ResourceId, leaf, same};
+use super::resource_filter::ResourceFilter;
 use super::shape::Shape;
 use super::{Context, network, subscriptions, vms};
 use crate::state::{Group, Inner, Resource};
@@ -72,6 +73,9 @@ impl Context<'_> {
             self.existing(group, parent.kind, &parent.name)?;
         }
         let mut body = self.call.json()?;
+        if self.call.is_of_template {
+            shape.fold(&mut body);
+        }
         shape.check(&mut body)?;
         // A body may name what it is about, as one that was read before does.
         for (field, expected) in [("name", leaf(name).to_owned()), ("type", kind.full())] {
@@ -176,14 +180,15 @@ impl Context<'_> {
         if let Some(group) = group {
             self.group(group)?;
         }
+        let filter = ResourceFilter::parse(self.call.query("$filter"))?;
         let found: Vec<Value> = self
             .state
             .resources
             .values()
             .filter(|resource| {
-                group.is_none_or(|group| {
-                    ResourceId::parse(&resource.id)
-                        .is_some_and(|id| id.group.eq_ignore_ascii_case(group))
+                ResourceId::parse(&resource.id).is_some_and(|id| {
+                    group.is_none_or(|group| id.group.eq_ignore_ascii_case(group))
+                        && filter.leaves(&id, &resource.body)
                 })
             })
             .map(|resource| {

@@ -9,7 +9,8 @@ use super::error::ArmError;
 use super::id::Kind;
 use super::network::{nic, nsg, public_ip, security_rule, vnet};
 use super::{
-    Context, disks, gallery, groups, images, providers, skus, subscriptions, versions, vms,
+    Context, deployments, disks, gallery, groups, identities, images, permissions, providers,
+    roles, skus, ssh_keys, subscriptions, versions, vms,
 };
 
 /// Answers a request that carries a good token.
@@ -22,6 +23,20 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
     let folded: Vec<&str> = folded.iter().map(String::as_str).collect();
     let method = call.method.as_str();
 
+    match folded[..] {
+        ["v1.0", ..] => return super::directory::graph(context, &parts[1..]),
+        ["tenants"] => {
+            versions::check("Microsoft.Resources", "subscriptions", version)?;
+            require_get(&call.method)?;
+            return Ok(subscriptions::tenants(context));
+        }
+        ["providers", "microsoft.authorization", ..] => {
+            if let Some(answer) = roles::answer(context, &parts) {
+                return answer;
+            }
+        }
+        _ => {}
+    }
     if folded.first() != Some(&"subscriptions") {
         return Err(ArmError::no_such_path(&call.path));
     }
@@ -33,6 +48,10 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             "SubscriptionNotFound",
             format!("The subscription '{}' could not be found.", parts[1]),
         ));
+    }
+    permissions::check(context)?;
+    if let Some(answer) = roles::answer(context, &parts) {
+        return answer;
     }
     match folded.get(2..).unwrap_or_default() {
         [] | ["locations"] => {
@@ -68,6 +87,9 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             require_get(&call.method)?;
             context.list_all(Some(parts[3]))
         }
+        ["providers", "microsoft.resources", "deployments", ..] => Err(ArmError::not_implemented(
+            "deployments to the subscription; those to a group are",
+        )),
         ["providers"] => {
             versions::check("Microsoft.Resources", "providers", version)?;
             require_get(&call.method)?;
@@ -105,6 +127,22 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             versions::check(kind.namespace(), kind.short(), version)?;
             require_get(&call.method)?;
             context.list(None, kind, "")
+        }
+        // Lists of operations are still asked for at their old place.
+        ["resourcegroups", _, "deployments", below @ ..] => {
+            context.api_version = versions::check("Microsoft.Resources", "deployments", version)?;
+            deployments::answer(context, parts[3], below, &parts[5..])
+        }
+        [
+            "resourcegroups",
+            _,
+            "providers",
+            "microsoft.resources",
+            "deployments",
+            below @ ..,
+        ] => {
+            context.api_version = versions::check("Microsoft.Resources", "deployments", version)?;
+            deployments::answer(context, parts[3], below, &parts[7..])
         }
         ["resourcegroups", _, "providers", _, _, ..] => {
             let (kind, name, taken) = kind(context, parts[5], &parts[6..])?;
@@ -164,7 +202,22 @@ fn resource(
         (Kind::Vm, "PATCH", []) => vms::patch(context, group, name),
         (Kind::Vm, "DELETE", []) => vms::delete(context, group, name),
         (Kind::Vm, "GET", ["instanceview"]) => vms::instance_view(context, group, name),
+        (Kind::Vm, "GET", ["vmsizes"]) => vms::available_sizes(context, group, name),
+        (Kind::Vm, "GET", ["extensions"]) => vms::extensions(context, group, name),
+        (Kind::Vm, _, ["extensions" | "runcommands", ..]) => Err(ArmError::not_implemented(
+            "extensions and run commands of virtual machines",
+        )),
         (Kind::Vm, "POST", [action]) => vms::act(context, group, name, action),
+        (Kind::Identity, "PUT", []) => identities::put(context, group, name),
+        (Kind::Identity, "PATCH", []) => identities::patch(context, group, name),
+        (Kind::Identity, "DELETE", []) => identities::delete(context, group, name),
+        (Kind::Identity, _, ["federatedidentitycredentials", ..]) => {
+            identities::credentials(context, group, name, &parts[1..])
+        }
+        (Kind::SshKey, "PUT", []) => ssh_keys::put(context, group, name),
+        (Kind::SshKey, "PATCH", []) => ssh_keys::patch(context, group, name),
+        (Kind::SshKey, "DELETE", []) => ssh_keys::delete(context, group, name),
+        (Kind::SshKey, "POST", ["generatekeypair"]) => ssh_keys::generate(context, group, name),
         (Kind::Vnet, "PUT", []) => vnet::put(context, group, name),
         (Kind::Vnet, "DELETE", []) => vnet::delete(context, group, name),
         (Kind::Vnet, "GET", ["subnets"]) => vnet::list_subnets(context, group, name),

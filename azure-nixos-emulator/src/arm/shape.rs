@@ -39,6 +39,37 @@ impl Shape {
         self.check_at(value, "")
     }
 
+    /// Brings the names of fields into the model's case, as Resource Manager does with the resources
+    /// of a template. A name that is there in the right case as well stays as it is.
+    pub(crate) fn fold(&self, value: &mut Value) {
+        match (self, value) {
+            (Self::List(item), Value::Array(values)) => {
+                values.iter_mut().for_each(|value| item.fold(value));
+            }
+            (Self::Map(item), Value::Object(values)) => {
+                values.values_mut().for_each(|value| item.fold(value));
+            }
+            (Self::Object(fields), Value::Object(values)) => {
+                for (field, shape) in *fields {
+                    let name = field.strip_suffix('!').unwrap_or(field);
+                    if !values.contains_key(name)
+                        && let Some(given) = values
+                            .keys()
+                            .find(|given| given.eq_ignore_ascii_case(name))
+                            .cloned()
+                        && let Some(value) = values.remove(&given)
+                    {
+                        values.insert(name.to_owned(), value);
+                    }
+                    if let Some(value) = values.get_mut(name) {
+                        shape.fold(value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn check_at(&self, value: &mut Value, path: &str) -> Result<()> {
         match (self, &mut *value) {
             (Self::Any, _)
@@ -46,7 +77,7 @@ impl Shape {
             | (Self::Number, Value::Number(_))
             | (Self::Flag, Value::Bool(_)) => Ok(()),
             (Self::OneOf(allowed), Value::String(text)) => {
-                match allowed.iter().find(|name| name.eq_ignore_ascii_case(text)) {
+                match allowed.iter().find(|name| is_word(name, text)) {
                     Some(name) => {
                         *value = Value::from(*name);
                         Ok(())
@@ -120,6 +151,13 @@ fn object(
     Ok(())
 }
 
+/// Whether a text is this word of an enumeration, in any case. Words that are several, as in
+/// `SystemAssigned, UserAssigned`, come with and without the space.
+fn is_word(word: &str, text: &str) -> bool {
+    let folded = |text: &str| text.replace(' ', "").to_ascii_lowercase();
+    folded(word) == folded(text)
+}
+
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
@@ -186,6 +224,24 @@ mod tests {
         );
         assert!(refusal(json!({"tags": {}})).contains("'location'"));
         assert!(refusal(json!({"location": "x", "tags": {"a": 1}})).contains("tags.a"));
+    }
+
+    #[test]
+    fn a_template_may_write_fields_in_any_case() {
+        let mut body = json!({
+            "Location": "x",
+            "disks": [{"createoption": "Attach", "diskSizeGb": 1, "unknown": 2}],
+            "tags": {"Location": "kept"},
+        });
+        MODEL.fold(&mut body);
+        assert_eq!(
+            body,
+            json!({
+                "location": "x",
+                "disks": [{"createOption": "Attach", "diskSizeGB": 1, "unknown": 2}],
+                "tags": {"Location": "kept"},
+            })
+        );
     }
 
     #[test]

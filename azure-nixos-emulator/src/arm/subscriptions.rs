@@ -83,6 +83,24 @@ fn body(context: &Context<'_>) -> Value {
     })
 }
 
+/// `GET /tenants`
+pub(crate) fn tenants(context: &Context<'_>) -> Answer {
+    let id = context.state.identity.tenant_id;
+    Answer::json(
+        200,
+        json!({ "value": [{
+            "id": format!("/tenants/{id}"),
+            "tenantId": id,
+            "countryCode": "US",
+            "displayName": "Local Azure",
+            "domains": ["local.onmicrosoft.com"],
+            "tenantCategory": "Home",
+            "defaultDomain": "local.onmicrosoft.com",
+            "tenantType": "AAD",
+        }]}),
+    )
+}
+
 /// `GET /subscriptions/{id}/locations`
 pub(crate) fn locations(context: &Context<'_>) -> Answer {
     let id = context.state.identity.subscription_id;

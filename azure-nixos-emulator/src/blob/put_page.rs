@@ -17,6 +17,7 @@ use super::request::{ApiVersion, Call, blocking};
 use super::serve::version_headers;
 use super::store::{PAGE, Write};
 use super::{PageBlobs, checksum, dates};
+use crate::fault::Harm;
 
 /// The most that one update may write, in bytes.
 pub(super) const LARGEST_UPDATE: u64 = 4 * 1024 * 1024;
@@ -105,6 +106,8 @@ pub(super) async fn put_page(
     }
     let blob = Arc::clone(&call.blob);
     let grant = call.grant.clone();
+    let harm = call.parts.extensions.get::<Harm>().copied();
+    let harm = harm.unwrap_or_default();
     let now = dates::ticks(blobs.now());
     let speaks_crc64 = call.version >= ApiVersion::CRC64;
     let (version, computed) = blocking(move || {
@@ -113,7 +116,11 @@ pub(super) async fn put_page(
         } else {
             check(&chunks, announced, speaks_crc64)?
         };
-        let write = if clear {
+        // The checksums are those of what was sent.
+        let chunks = harm.apply(chunks);
+        let write = if harm == Harm::Lost {
+            Write::Lost
+        } else if clear {
             Write::Clear
         } else {
             Write::Update(&chunks)

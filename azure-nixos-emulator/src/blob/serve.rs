@@ -17,7 +17,7 @@ use super::page_blob::PageBlob;
 use super::refusal::Refusal;
 use super::request::{self, ApiVersion, Call};
 use super::{PageBlobs, dates, page_list, put_page, read};
-use crate::fault::{self, FaultAction, Plane};
+use crate::fault::{self, FaultAction, Harm, Plane};
 
 /// The most of a refused body that is read to its end. A client that is still sending would
 /// otherwise see its connection break and not the refusal.
@@ -30,12 +30,16 @@ pub(super) fn router(blobs: PageBlobs) -> Router {
 }
 
 async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
-    let (parts, mut body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let path_and_query = parts.uri.path_and_query().map_or("", |p| p.as_str());
-    let action = blobs
-        .0
-        .faults
-        .before(Plane::Blob, parts.method.as_str(), path_and_query);
+    let action = blobs.0.faults.before_with(
+        Plane::Blob,
+        parts.method.as_str(),
+        path_and_query,
+        announced_length(&parts.headers).unwrap_or_default(),
+    );
+    parts.extensions.insert(Harm::of(&action));
+    let method = parts.method.clone();
     let request_id = Uuid::new_v4().to_string();
     let client_request_id = parts.headers.get("x-ms-client-request-id").cloned();
     let version = ApiVersion::of(&parts.headers);
@@ -43,20 +47,20 @@ async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
     let answered_version = version.as_ref().map_or("2009-09-19", |version| version.0);
     let drain = Drain::of(&parts.headers);
 
-    let mut reset_after = false;
-    let outcome = match action {
+    let outcome = match &action {
         FaultAction::ResetBefore => return fault::reset(),
         FaultAction::Stall(time) => {
-            tokio::time::sleep(time).await;
+            tokio::time::sleep(*time).await;
             return fault::reset();
         }
         FaultAction::Respond {
             status,
             code,
+            message,
             headers,
-        } => Err(by_rule(status, code, &headers)),
+        } => Err(by_rule(*status, code, message.as_deref(), headers)),
         FaultAction::Delay(time) => {
-            tokio::time::sleep(time).await;
+            tokio::time::sleep(*time).await;
             answer(&blobs, parts, version, &mut body).await
         }
         FaultAction::ExpireAccess => {
@@ -65,11 +69,8 @@ async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
             }
             answer(&blobs, parts, version, &mut body).await
         }
-        FaultAction::ResetAfter => {
-            reset_after = true;
-            answer(&blobs, parts, version, &mut body).await
-        }
-        FaultAction::None => answer(&blobs, parts, version, &mut body).await,
+        // The others are carried out on what it writes or on its answer.
+        _ => answer(&blobs, parts, version, &mut body).await,
     };
     let mut response = match outcome {
         Ok(response) => response,
@@ -78,9 +79,6 @@ async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
             refusal.into_response(&request_id, &dates::iso(blobs.now()))
         }
     };
-    if reset_after {
-        return fault::reset();
-    }
     let headers = response.headers_mut();
     headers.insert(
         header::SERVER,
@@ -93,7 +91,7 @@ async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
     if let Some(id) = client_request_id {
         headers.insert("x-ms-client-request-id", id);
     }
-    response
+    fault::spoil(&action, &method, response).await
 }
 
 /// Serves a request. Takes the body out only when it is read to its end.
@@ -192,18 +190,23 @@ fn addressed(blobs: &PageBlobs, path: &str) -> Option<std::sync::Arc<PageBlob>> 
 }
 
 /// The answer that a fault rule asks for.
-fn by_rule(status: u16, code: String, headers: &[(String, String)]) -> Refusal {
+fn by_rule(
+    status: u16,
+    code: &str,
+    message: Option<&str>,
+    headers: &[(String, String)],
+) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let message = match code.as_str() {
+    let message = message.unwrap_or(match code {
         "ServerBusy" => "The server is busy.",
         "OperationTimedOut" => "Operation could not be completed within the specified time.",
         "InternalError" => {
             "Server encountered an internal error. Please try again after some time."
         }
         _ => "The request was refused.",
-    };
+    });
     headers.iter().fold(
-        Refusal::new(status, code, message),
+        Refusal::new(status, code.to_owned(), message.to_owned()),
         |refusal, (name, value)| refusal.header(name, value),
     )
 }
@@ -220,6 +223,12 @@ pub(super) fn version_headers(headers: &mut HeaderMap, version: u64) {
     }
 }
 
+/// The bytes that the body has by its header.
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    let text = request::header(headers, "content-length").ok().flatten()?;
+    text.parse().ok()
+}
+
 /// Whether the body of a refused request is read to its end.
 struct Drain(bool);
 
@@ -227,11 +236,7 @@ impl Drain {
     fn of(headers: &HeaderMap) -> Self {
         // A client that waits for "100 Continue" sends nothing before it is asked to.
         let waits = headers.contains_key(header::EXPECT);
-        let length = request::header(headers, "content-length")
-            .ok()
-            .flatten()
-            .and_then(|text| text.parse::<u64>().ok());
-        Self(!waits && length.is_none_or(|length| length <= DRAINED))
+        Self(!waits && announced_length(headers).is_none_or(|length| length <= DRAINED))
     }
 
     async fn run(self, mut body: Body) {

@@ -48,6 +48,8 @@ struct Pages {
 pub(super) enum Write<'a> {
     Update(&'a [Bytes]),
     Clear,
+    /// Nothing but the version, as a store does that loses what it acknowledged.
+    Lost,
 }
 
 impl Store {
@@ -140,6 +142,11 @@ impl Store {
         let _held = self.busy.hold(held);
         allowed(self.version())?;
         let change = match write {
+            Write::Lost => {
+                let mut pages = lock(&self.pages);
+                pages.version = now.max(pages.version + 1);
+                return Ok(pages.version);
+            }
             Write::Update(chunks) => {
                 let _copying = lock(&self.copying);
                 let mut at = range.start;

@@ -312,6 +312,7 @@ fn address(
 
 /// What the service adds.
 fn finish(properties: &mut Value) {
+    let suffix = name_suffix(properties);
     if let Some(properties) = properties.as_object_mut() {
         for field in ["virtualMachine", "macAddress", "primary"] {
             properties.remove(field);
@@ -325,6 +326,7 @@ fn finish(properties: &mut Value) {
         ("disableTcpStateTracking", json!(false)),
         ("hostedWorkloads", json!([])),
         ("tapConfigurations", json!([])),
+        ("allowPort25Out", json!(true)),
         ("nicType", json!("Standard")),
         ("auxiliaryMode", json!("None")),
         ("auxiliarySku", json!("None")),
@@ -336,10 +338,7 @@ fn finish(properties: &mut Value) {
     for (field, value) in [
         ("dnsServers", json!([])),
         ("appliedDnsServers", json!([])),
-        (
-            "internalDomainNameSuffix",
-            json!("local.bx.internal.cloudapp.net"),
-        ),
+        ("internalDomainNameSuffix", json!(suffix)),
     ] {
         if properties["dnsSettings"].get(field).is_none() {
             properties["dnsSettings"][field] = value;
@@ -376,6 +375,21 @@ pub(crate) fn show(state: &State, id: &str, body: &mut Value) {
     body["properties"]["virtualMachine"] = json!({ "id": machine.id });
     body["properties"]["primary"] = json!(vms::is_primary(machine, id));
     body["properties"]["macAddress"] = json!(mac_address(&body["properties"]));
+}
+
+/// The domain of the names that machines of one network have for each other: 26 letters and digits, the
+/// same for all interfaces in it.
+fn name_suffix(properties: &Value) -> String {
+    let subnet = properties["ipConfigurations"][0]["properties"]["subnet"]["id"]
+        .as_str()
+        .unwrap_or_default();
+    let network = super::split_subnet(subnet).map_or(subnet, |(network, _)| network);
+    let label: String = Sha256::digest(network.to_ascii_lowercase().as_bytes())
+        .iter()
+        .take(26)
+        .map(|byte| char::from(b"abcdefghijklmnopqrstuvwxyz012345"[usize::from(byte % 32)]))
+        .collect();
+    format!("{label}.bx.internal.cloudapp.net")
 }
 
 /// A hardware address of Microsoft's (00-0D-3A), out of the GUID of the interface.

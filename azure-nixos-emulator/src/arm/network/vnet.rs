@@ -183,6 +183,10 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
             body["properties"][field] = value;
         }
     }
+    if let Some(properties) = body["properties"].as_object_mut() {
+        // It is taken and not given back.
+        properties.remove("enableVmProtection");
+    }
     super::store(context, &put, body, "Updating")
 }
 
@@ -205,6 +209,14 @@ fn finish_subnet(
     subnet["type"] = json!("Microsoft.Network/virtualNetworks/subnets");
     if let Some(properties) = subnet["properties"].as_object_mut() {
         properties.remove("ipConfigurations");
+        // One prefix that is given in both ways is kept in one.
+        if let (Some(prefix), Some(prefixes)) = (
+            properties.get("addressPrefix"),
+            properties.get("addressPrefixes").and_then(Value::as_array),
+        ) && *prefixes == [prefix.clone()]
+        {
+            properties.remove("addressPrefixes");
+        }
     }
     for (field, value) in [
         ("delegations", json!([])),
@@ -364,7 +376,13 @@ pub(crate) fn subnet(
         "GET" => {
             let body = context.shown_resource(&network);
             find(&body, name)
-                .map(|subnet| Answer::json(200, subnet.clone()))
+                .map(|subnet| {
+                    let answer = Answer::json(200, subnet.clone());
+                    match subnet["etag"].as_str() {
+                        Some(etag) => answer.with_header("etag", etag),
+                        None => answer,
+                    }
+                })
                 .ok_or_else(|| {
                     ArmError::network(
                         404,

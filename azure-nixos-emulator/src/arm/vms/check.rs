@@ -13,6 +13,7 @@ use super::super::id::{Kind, ResourceId};
 use super::super::names;
 use super::super::network::nic;
 use super::super::skus::{self, CORES, Size};
+use super::devices;
 use crate::state::{Inner, Resource};
 
 /// The most that `customData` may hold, decoded.
@@ -451,7 +452,9 @@ pub(super) fn interfaces(context: &Context<'_>, body: &Value) -> Result<Vec<Stri
                     ),
                 )
             })?;
-        nic::refuse_used(context.state, &nic.id)?;
+        if devices::is_anothers(context, &nic.id, body["id"].as_str().unwrap_or_default()) {
+            nic::refuse_used(context.state, &nic.id)?;
+        }
         primaries += usize::from(interface["properties"]["primary"] == true);
         found.push(nic.id.clone());
     }

@@ -14,18 +14,50 @@ use super::super::names;
 use super::super::resources::{identify, set_state};
 use super::super::skus::Size;
 use super::check::{self, Source};
+use super::identity;
 use super::power::set_power;
 use crate::state::{DiskInner, Inner, Power, Resource};
 
-/// The data disks of a new machine, checked.
-pub(super) fn data_disks(context: &Context<'_>, body: &Value) -> Result<Vec<Value>> {
-    let given = body["properties"]["storageProfile"]["dataDisks"]
+/// The data disks of a new machine, checked: the image's first, then the others. Without a source
+/// they are those that a machine gets later.
+pub(super) fn data_disks(
+    context: &Context<'_>,
+    body: &Value,
+    source: Option<&Source>,
+) -> Result<Vec<Value>> {
+    let mut given = body["properties"]["storageProfile"]["dataDisks"]
         .as_array()
         .cloned()
         .unwrap_or_default();
+    let of_image = match source {
+        Some(Source::Image(image)) => {
+            image.body["properties"]["storageProfile"]["dataDisks"].as_array()
+        }
+        Some(Source::Disk(_)) | None => None,
+    };
+    // Every disk of the image is made, whether the machine says more about it or not.
+    let mut own = Vec::new();
+    for disk in of_image.into_iter().flatten() {
+        let said = given
+            .iter()
+            .position(|other| other["lun"] == disk["lun"] && other["createOption"] == "FromImage")
+            .map(|at| given.remove(at));
+        let mut made = said.unwrap_or_else(|| json!({ "lun": disk["lun"] }));
+        made["createOption"] = json!("FromImage");
+        for field in ["caching", "diskSizeGB"] {
+            if made.get(field).is_none() {
+                made[field] = disk[field].clone();
+            }
+        }
+        if made.pointer("/managedDisk/storageAccountType").is_none() {
+            made["managedDisk"]["storageAccountType"] = disk["storageAccountType"].clone();
+        }
+        own.push(made);
+    }
+    own.append(&mut given);
     let mut luns = Vec::new();
     let mut finished = Vec::new();
-    for mut disk in given {
+    for mut disk in own {
         let lun = disk["lun"].as_u64().unwrap_or_default();
         if luns.contains(&lun) {
             return Err(ArmError::compute(
@@ -50,6 +82,7 @@ pub(super) fn data_disks(context: &Context<'_>, body: &Value) -> Result<Vec<Valu
                 }
             }
             Some("Empty") => return Err(ArmError::missing_parameter("dataDisk.diskSizeGB")),
+            Some("FromImage") if disk["diskSizeGB"].is_u64() => {}
             other => {
                 return Err(ArmError::not_implemented(format!(
                     "data disks with createOption '{}'",
@@ -126,7 +159,10 @@ pub(super) fn fill_in(
             reference["id"] = json!(image.id);
         }
     }
-    if let Some(profile) = properties["osProfile"].as_object_mut() {
+    let profile = properties
+        .get_mut("osProfile")
+        .and_then(Value::as_object_mut);
+    if let Some(profile) = profile {
         profile.remove("adminPassword");
         profile.remove("customData");
         for (field, value) in [
@@ -188,7 +224,10 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
     let mut finished = Vec::new();
     for mut disk in profile["dataDisks"].as_array().cloned().unwrap_or_default() {
         number += 1;
-        make_disk(context, &vm, &body, &mut disk, number, None, None)?;
+        let image = image
+            .as_deref()
+            .filter(|_| disk["createOption"] == "FromImage");
+        make_disk(context, &vm, &body, &mut disk, number, image, None)?;
         finished.push(disk);
     }
     body["properties"]["storageProfile"]["dataDisks"] = json!(finished);
@@ -196,6 +235,7 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
     if let Some(machine) = context.state.resource_mut(id) {
         machine.body = body;
     }
+    identity::complete(context, id);
     set_power(context, id, Power::Running);
     Ok(None)
 }
@@ -231,7 +271,7 @@ fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
 ///
 /// It has a size and no content: nothing here boots from it, and copying an image's content for
 /// every machine would fill disks for nothing.
-fn make_disk(
+pub(super) fn make_disk(
     context: &mut Context<'_>,
     vm: &ResourceId,
     body: &Value,
@@ -274,10 +314,18 @@ fn make_disk(
             "diskSizeGB": size,
             "diskSizeBytes": size.as_u64().map(|size| size << 30),
             "creationData": match image {
-                Some(image) if gallery::is_gallery_image(image) => {
-                    json!({ "createOption": "FromImage", "galleryImageReference": { "id": image } })
+                Some(image) => {
+                    let mut reference = json!({ "id": image });
+                    if let Some(lun) = disk.get("lun") {
+                        reference["lun"] = lun.clone();
+                    }
+                    let field = if gallery::is_gallery_image(image) {
+                        "galleryImageReference"
+                    } else {
+                        "imageReference"
+                    };
+                    json!({ "createOption": "FromImage", field: reference })
                 }
-                Some(image) => json!({ "createOption": "FromImage", "imageReference": { "id": image } }),
                 None => json!({ "createOption": "Empty" }),
             },
         },

@@ -2,6 +2,8 @@
 
 mod check;
 mod create;
+mod devices;
+mod identity;
 mod power;
 mod shape;
 mod view;
@@ -16,10 +18,11 @@ use super::id::{Kind, same};
 use super::lro::{Dialect, Work};
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
-use super::skus::Size;
+use super::skus::{self, Size};
 use crate::state::{Inner, Power, Resource, State, VmInner};
 
 pub(crate) use self::create::created;
+pub(crate) use self::devices::disks_changed;
 pub(crate) use self::power::{act, powered};
 pub(crate) use self::view::instance_view;
 
@@ -98,18 +101,21 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     context.refuse_while_busy(&id, Origin::Provider)?;
     let mut body = put.body;
     if let Some(existing) = put.existing {
-        return update(context, existing, &body);
+        return update(context, existing, &body, true);
     }
     identify(&mut body, &put.id);
-    refuse_identity(&body)?;
     let size = check::size(context, &body, 0)?;
     let source = check::source(context, &body, size)?;
     check::os_profile(&body, &source)?;
     let interfaces = check::interfaces(context, &body)?;
-    let data_disks = create::data_disks(context, &body)?;
+    let data_disks = create::data_disks(context, &body, Some(&source))?;
     let custom_data = body["properties"]["osProfile"]["customData"]
         .as_str()
         .map(ToOwned::to_owned);
+    if let Some(given) = body.get("identity") {
+        let plan = identity::plan(context, &id, None, given, true)?;
+        identity::apply(context, plan, &id, name, &mut body);
+    }
     create::fill_in(context, &mut body, size, &source, &interfaces, data_disks);
     let location = body["location"].as_str().unwrap_or_default().to_owned();
     // An attached disk is the machine's from here on, so that no second one takes it.
@@ -131,17 +137,14 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     Ok(context.accepted(201, operation, Some(body)))
 }
 
-/// Identities are not here yet, and a machine that only seems to have one helps nobody.
-fn refuse_identity(body: &Value) -> Result<()> {
-    match body["identity"]["type"].as_str() {
-        None | Some("None") => Ok(()),
-        Some(_) => Err(ArmError::not_implemented("identities of virtual machines")),
-    }
-}
-
-/// A PUT or PATCH of a machine that exists: its tags, size and diagnostics can change.
-fn update(context: &mut Context<'_>, mut machine: Resource, body: &Value) -> Result {
-    refuse_identity(body)?;
+/// A PUT (`replaces`) or PATCH of a machine that exists: its tags, size, diagnostics, identities,
+/// data disks and interfaces can change.
+fn update(
+    context: &mut Context<'_>,
+    mut machine: Resource,
+    body: &Value,
+    replaces: bool,
+) -> Result {
     let custom_data = match &machine.inner {
         Inner::Vm(vm) => vm.custom_data.clone(),
         _ => None,
@@ -163,6 +166,32 @@ fn update(context: &mut Context<'_>, mut machine: Resource, body: &Value) -> Res
     }
     if let Some(tags) = body.get("tags") {
         machine.body["tags"] = tags.clone();
+    }
+    let interfaces = &new["networkProfile"]["networkInterfaces"];
+    if interfaces.is_array() {
+        devices::set_interfaces(context, &mut machine, interfaces)?;
+    }
+    let identity = match body.get("identity") {
+        Some(given) => {
+            let before = machine.body.get("identity");
+            Some(identity::plan(
+                context,
+                &machine.id,
+                before,
+                given,
+                replaces,
+            )?)
+        }
+        None => None,
+    };
+    // From here on things change outside of the machine; a refusal leaves them as they are.
+    if let Some(wanted) = new["storageProfile"]["dataDisks"].as_array() {
+        devices::set_data_disks(context, &mut machine, wanted)?;
+    }
+    if let Some(plan) = identity {
+        let (id, name) = (machine.id.clone(), machine.body["name"].clone());
+        let name = name.as_str().unwrap_or_default();
+        identity::apply(context, plan, &id, name, &mut machine.body);
     }
     machine.body["properties"]["provisioningState"] = json!("Updating");
     let (id, shown) = (machine.id.clone(), machine.body.clone());
@@ -217,31 +246,6 @@ fn refuse_changes(old: &Value, new: &Value, custom_data: Option<&str>) -> Result
     {
         return Err(ArmError::property_change("customData"));
     }
-    for (path, id, what) in [
-        (
-            "/networkProfile/networkInterfaces",
-            "/id",
-            "the change of a machine's interfaces",
-        ),
-        (
-            "/storageProfile/dataDisks",
-            "/lun",
-            "the change of a machine's data disks",
-        ),
-    ] {
-        let keys = |properties: &Value| -> Vec<String> {
-            properties
-                .pointer(path)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(|item| Some(item.pointer(id)?.to_string().to_ascii_lowercase()))
-                .collect()
-        };
-        if new.pointer(path).is_some() && keys(new) != keys(old) {
-            return Err(ArmError::not_implemented(what));
-        }
-    }
     let size = &new["storageProfile"]["osDisk"]["diskSizeGB"];
     if !size.is_null() && *size != old["storageProfile"]["osDisk"]["diskSizeGB"] {
         return Err(ArmError::not_implemented("the resizing of OS disks"));
@@ -255,12 +259,26 @@ pub(crate) fn patch(context: &mut Context<'_>, group: &str, name: &str) -> Resul
     check_tags(&body)?;
     let machine = context.existing(group, Kind::Vm, name)?.clone();
     context.refuse_while_busy(&machine.id, Origin::Provider)?;
-    update(context, machine, &body)
+    update(context, machine, &body, false)
 }
 
 pub(crate) fn updated(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+    devices::make_data_disks(context, id)?;
+    identity::complete(context, id);
     set_state(context.state.resource_mut(id), "Succeeded");
     Ok(None)
+}
+
+/// The sizes that a machine can be given: all, as a local cluster has room for any.
+pub(crate) fn available_sizes(context: &Context<'_>, group: &str, name: &str) -> Result {
+    let machine = context.existing(group, Kind::Vm, name)?;
+    skus::sizes(machine.body["location"].as_str().unwrap_or_default())
+}
+
+/// The extensions of a machine: there are none.
+pub(crate) fn extensions(context: &Context<'_>, group: &str, name: &str) -> Result {
+    context.existing(group, Kind::Vm, name)?;
+    Ok(Answer::json(200, json!({ "value": [] })))
 }
 
 /// GET of a machine, with its instance view where `$expand` asks for it.

@@ -9,11 +9,14 @@ use super::super::error::{ArmError, Origin};
 use super::super::id::Kind;
 use super::super::lro::{Dialect, Work};
 use super::super::resources::set_state;
-use super::disks_of;
+use super::{devices, disks_of};
 use crate::state::{Inner, Power};
 
 /// The power actions.
 pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &str) -> Result {
+    if action == "attachdetachdatadisks" {
+        return devices::attach_detach(context, group, name);
+    }
     let machine = context.existing(group, Kind::Vm, name)?.clone();
     let Inner::Vm(vm) = &machine.inner else {
         return Err(gone(&machine.id));

@@ -93,7 +93,7 @@ async fn faults_by_rule_are_what_the_service_would_answer() {
 
     local
         .faults
-        .add_text("plane=blob,method=HEAD,times=1,delay=200ms")
+        .add_text("[[rule]]\nplane = 'blob'\nmethod = 'HEAD'\ntimes = 1\ndelay = '200ms'\n")
         .unwrap();
     let start = Instant::now();
     let head = local.request(Method::HEAD, "").send().await.unwrap();
@@ -133,4 +133,137 @@ async fn faults_by_rule_are_what_the_service_would_answer() {
     let ends = local.clock.now() + Duration::from_secs(60);
     let path = local.blobs.grant(local.id, Access::Write, ends).unwrap();
     Local { path, ..local }.write(0, vec![1; 512]).await;
+}
+
+#[tokio::test]
+async fn a_lost_page_is_acknowledged_and_not_there() {
+    let local = Local::start().await;
+    local.write(0, vec![1; 1024]).await;
+    let lost = local
+        .faults
+        .add(FaultRule::new(Plane::Blob).times(2).lose_update());
+    let before = local.request(Method::HEAD, "").send().await.unwrap();
+    let put = local.put(512, vec![2; 1024]).send().await.unwrap();
+    assert_eq!(put.status(), 201);
+    for name in [
+        "etag",
+        "last-modified",
+        "x-ms-content-crc64",
+        "x-ms-request-server-encrypted",
+        "x-ms-blob-sequence-number",
+    ] {
+        assert!(put.headers().contains_key(name), "{name}");
+    }
+    let cleared = local.clear(0..512).send().await.unwrap();
+    assert_eq!(cleared.status(), 201);
+    assert_eq!(local.faults.hits(lost), 2);
+    assert_eq!(local.ranges().await, [0..1024]);
+    let mut expected = vec![0; LENGTH as usize];
+    expected[..1024].fill(1);
+    assert_eq!(std::fs::read(local.file()).unwrap(), expected);
+    // The version has moved on, as in the answer.
+    let after = local.request(Method::HEAD, "").send().await.unwrap();
+    assert_ne!(before.headers()["etag"], after.headers()["etag"]);
+    assert_eq!(cleared.headers()["etag"], after.headers()["etag"]);
+    // One that is refused is refused as ever.
+    local.faults.add(FaultRule::new(Plane::Blob).lose_update());
+    let put = local
+        .put(0, vec![2; 512])
+        .header("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==");
+    refused("md5", put.send().await.unwrap(), 400, "Md5Mismatch").await;
+}
+
+#[tokio::test]
+async fn corrupted_bytes_differ_by_one_bit() {
+    let local = Local::start().await;
+    let mut random = Random::new();
+    let data: Vec<u8> = (0..MIB + 512).map(|_| random.next() as u8).collect();
+    let ones = |a: &[u8], b: &[u8]| -> u32 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
+    };
+    let sum = crate::blob::checksum::encode(&crate::blob::checksum::md5_of(&[data.clone().into()]));
+    let seed = random.next();
+    println!("rule seed {seed}");
+    local.faults.add(
+        FaultRule::new(Plane::Blob)
+            .times(1)
+            .seed(seed)
+            .corrupt_stored(),
+    );
+    // One that clears writes no byte that could be wrong, and does not count.
+    assert_eq!(local.clear(0..512).send().await.unwrap().status(), 201);
+    let put = local.put(512, data.clone()).header("content-md5", &sum);
+    let put = put.send().await.unwrap();
+    assert_eq!(put.status(), 201);
+    assert_eq!(put.headers()["content-md5"], sum.as_str());
+    let stored = std::fs::read(local.file()).unwrap();
+    let stored = &stored[512..512 + data.len()];
+    assert_eq!(ones(stored, &data), 1);
+
+    let reads = local.faults.add(
+        FaultRule::new(Plane::Blob)
+            .times(2)
+            .seed(seed)
+            .corrupt_read(),
+    );
+    let range = format!("bytes=512-{}", 511 + data.len());
+    let get = || local.request(Method::GET, "").header("x-ms-range", &range);
+    let answer = get().header("x-ms-range-get-content-md5", "true");
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), 206);
+    // The checksum is that of what is stored: who compares it finds out.
+    let told = answer.headers()["content-md5"].to_str().unwrap().to_owned();
+    let body = answer.bytes().await.unwrap();
+    assert_eq!(ones(&body, stored), 1);
+    let found = crate::blob::checksum::md5_of(std::slice::from_ref(&body));
+    assert_ne!(told, crate::blob::checksum::encode(&found));
+    let again = get().send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(ones(&again, stored), 1);
+    let good = get().send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(ones(&good, stored), 0);
+    assert_eq!(local.faults.hits(reads), 2);
+}
+
+#[tokio::test]
+async fn a_read_breaks_in_the_middle() {
+    let local = Local::start().await;
+    let data: Vec<u8> = (0..3 * MIB).map(|n| (n % 251) as u8).collect();
+    local.write(0, data.clone()).await;
+    let wait = Duration::from_millis(200);
+    for (rule, least) in [
+        (FaultRule::new(Plane::Blob).half_body(), Duration::ZERO),
+        (FaultRule::new(Plane::Blob).stall_body(wait), wait),
+    ] {
+        local.faults.add(rule.times(1));
+        let start = Instant::now();
+        let get = local.request(Method::GET, "");
+        let range = format!("bytes=0-{}", data.len() - 1);
+        let mut answer = get.header("range", range).send().await.unwrap();
+        assert_eq!(answer.content_length(), Some(data.len() as u64));
+        let mut came = Vec::new();
+        while let Ok(chunk) = answer.chunk().await {
+            came.extend_from_slice(&chunk.expect("the body is whole"));
+        }
+        assert!(came == data[..data.len() / 2], "{} bytes came", came.len());
+        assert!(start.elapsed() >= least);
+    }
+}
+
+#[tokio::test]
+async fn limits_by_rule_are_for_what_the_rule_names() {
+    let local = Local::start().await;
+    let document = "[[rule]]\noperation = 'blob.putPage'\nlimit = { mib-per-second = 1 }\n\
+                    [[rule]]\noperation = 'blob.getProperties'\nlimit = { requests-per-second = 2 }\n";
+    assert_eq!(local.faults.add_text(document), Ok(2));
+    local.write(0, vec![1; 4 * MIB as usize]).await;
+    let over = local.put(0, vec![1; MIB as usize]).send().await.unwrap();
+    refused("bandwidth", over, 503, "ServerBusy").await;
+    assert_eq!(local.ranges().await, [0..4 * MIB]);
+    let mut refusals = 0;
+    for _ in 0..10 {
+        let head = local.request(Method::HEAD, "").send().await.unwrap();
+        refusals += u32::from(head.status() == 503);
+    }
+    assert!((6..=8).contains(&refusals), "{refusals}");
 }

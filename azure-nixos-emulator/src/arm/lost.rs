@@ -1,0 +1,102 @@
+//! Faults that need the state: an update that is lost, and a token that expires early.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::answer::Result;
+use super::call::Call;
+use super::lro::Work;
+use super::{Arm, Context};
+use crate::login;
+use crate::state::Inner;
+
+/// How many tokens are remembered that expired early. Each of them ends by itself within an hour.
+const REMEMBERED: usize = 1000;
+
+impl Context<'_> {
+    /// Answers as if the request had been carried out, and leaves everything as it was.
+    ///
+    /// The request is carried out on the state, which is then put back. What long operations began
+    /// stays to be asked after, and they succeed; what they still had to do is not done.
+    pub(crate) fn lose(&mut self, serve: impl FnOnce(&mut Context<'_>) -> Result) -> Result {
+        let before = self.state.clone();
+        self.arm.is_losing.store(true, Ordering::Relaxed);
+        let answer = serve(self);
+        self.arm.is_losing.store(false, Ordering::Relaxed);
+        let after = std::mem::replace(self.state, before);
+        let output = answer
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.body.clone())
+            .map(finished);
+        for (id, mut operation) in after.operations {
+            // Those from before are as they were.
+            self.state.operations.entry(id).or_insert_with(|| {
+                operation.work = Work::Lost {
+                    seems: Box::new(operation.work),
+                    output: output.clone(),
+                };
+                operation
+            });
+        }
+        for (id, resource) in after.resources {
+            if !self.state.resources.contains_key(&id)
+                && let Inner::Disk(disk) = resource.inner
+                // Most disks get their file when the operation ends; then there is none here.
+                && let Err(error) = self.arm.blobs().remove(disk.blob)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, id, "the file of a lost disk stays");
+            }
+        }
+        answer
+    }
+}
+
+/// A resource as it would be when its operation has ended.
+fn finished(mut body: Value) -> Value {
+    if let Some(state) = body.pointer_mut("/properties/provisioningState") {
+        *state = json!("Succeeded");
+    }
+    body
+}
+
+impl Arm {
+    /// Whether the request that is being answered is to leave nothing behind.
+    pub(crate) fn is_losing(&self) -> bool {
+        // Set and read by the thread that holds the state.
+        self.is_losing.load(Ordering::Relaxed)
+    }
+
+    /// Lets the token of a request expire.
+    pub(crate) fn expire_token(&self, call: &Call) {
+        let Some(authorization) = &call.authorization else {
+            return;
+        };
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        if expired.len() == REMEMBERED {
+            expired.pop_front();
+        }
+        expired.push_back(Sha256::digest(authorization.as_bytes()).into());
+    }
+
+    /// The time by which the token of a request is judged: for one that was let expire, the time
+    /// at which it would have by itself.
+    pub(crate) fn time_for(&self, call: &Call, now: SystemTime) -> SystemTime {
+        let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(authorization) = call.authorization.as_ref().filter(|_| !expired.is_empty())
+        else {
+            return now;
+        };
+        let token: [u8; 32] = Sha256::digest(authorization.as_bytes()).into();
+        if expired.contains(&token) {
+            now + login::LIFETIME
+        } else {
+            now
+        }
+    }
+}

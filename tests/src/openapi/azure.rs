@@ -1,0 +1,52 @@
+//! Where Azure itself does not keep to its documents, by the recordings of it.
+
+use super::finding::{Deviation, Rule, Side};
+
+/// What Azure answers against Microsoft's documents. The local Azure may do the same.
+pub const AZURE: &[Deviation] = &[
+    answers(
+        "Disks_CreateOrUpdate",
+        Rule::UnknownField,
+        "properties.isArmResource",
+        "the first answer to a PUT says it under version 2019-03-01; no document has it",
+    ),
+    answers(
+        "NetworkInterfaces_*",
+        Rule::UnknownField,
+        "kind",
+        "every interface says 'Regular'",
+    ),
+    answers(
+        "NetworkInterfaces_*",
+        Rule::UnknownField,
+        "properties.allowPort25Out",
+        "every interface says whether mail can leave it",
+    ),
+    answers(
+        "RoleAssignments_Create",
+        Rule::Type,
+        "properties.createdBy",
+        "null in the answer to a PUT, the creator in that to a GET",
+    ),
+    answers(
+        "RoleAssignments_*",
+        Rule::Type,
+        "properties.delegatedManagedIdentityResourceId",
+        "null where there is none, instead of being absent",
+    ),
+];
+
+const fn answers(
+    operation: &'static str,
+    rule: Rule,
+    at: &'static str,
+    why: &'static str,
+) -> Deviation {
+    Deviation {
+        operation,
+        side: Side::Response,
+        rule,
+        at,
+        why,
+    }
+}
