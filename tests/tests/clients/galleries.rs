@@ -7,6 +7,7 @@ use azure_nixos_tests::content::assert_uploaded;
 use serde_json::json;
 
 use crate::az::Az;
+use crate::judged::assert_by_the_documents;
 use crate::made::{MIB, raw};
 
 /// From a disk that the library uploaded to versions of an image, and from those to disks again; the
@@ -108,4 +109,5 @@ async fn versions_and_snapshots_carry_the_content() {
     assert_eq!(az.ok("sig list -g images").await, json!([]));
     az.ok("snapshot delete -g images -n snap").await;
     assert_eq!(az.ok("snapshot list -g images").await, json!([]));
+    assert_by_the_documents(&local, &[]);
 }

@@ -14,6 +14,8 @@ mod az;
 mod azcopy;
 mod disks;
 mod galleries;
+mod identities;
+mod judged;
 mod machines;
 mod made;
 mod network;

@@ -118,9 +118,13 @@ fn first_profile(given: &Value, finished: &Value) -> Value {
             disk.remove("sizeInGB");
         }
     };
-    forget(&mut profile["osDiskImage"]);
-    for disk in profile["dataDiskImages"]
-        .as_array_mut()
+    // By index a field that is absent would come to be, as null.
+    if let Some(disk) = profile.get_mut("osDiskImage") {
+        forget(disk);
+    }
+    for disk in profile
+        .get_mut("dataDiskImages")
+        .and_then(Value::as_array_mut)
         .into_iter()
         .flatten()
     {
