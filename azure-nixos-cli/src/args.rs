@@ -276,6 +276,16 @@ pub(crate) struct Emulator {
     /// Boot virtual machines under qemu, or only write down that they run
     #[arg(long, value_name = "HOW", default_value = "record", value_parser = ["record", "qemu"])]
     pub(crate) boot: String,
+    /// Port of a proxy that leads Azure's own host names here; 0 takes a free one [default: no proxy]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) proxy_port: Option<u16>,
+    /// Give out accesses to disks with Azure's host names, which end in this: Azure's own is
+    /// blob.storage.azure.net
+    #[arg(long, value_name = "SUFFIX")]
+    pub(crate) blob_host: Option<String>,
+    /// Give out accesses to disks as https URLs; the port takes both
+    #[arg(long)]
+    pub(crate) blob_https: bool,
     /// Rules by which requests fail: a TOML file of [[rule]] tables
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,

@@ -102,7 +102,13 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let generation = properties["hyperVGeneration"].clone();
     let mut profile = profile.clone();
     let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
-    check_os_disk(&os_disk, &generation, &profile["osDisk"], is_of_machine)?;
+    check_os_disk(
+        context,
+        &os_disk,
+        &generation,
+        &profile["osDisk"],
+        is_of_machine,
+    )?;
     let mut frozen = is_snapshot(&os_disk);
     let file = context.arm.settings().image_file(&put.id.group, name);
     let mut files = vec![(file_of(context, &os_disk)?, file.clone())];
@@ -214,12 +220,13 @@ fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> 
 /// Refuses a disk that is not ready, or that contradicts what the image is said to be. A machine
 /// that is a template does not run, so the disk that it has is ready.
 fn check_os_disk(
+    context: &Context<'_>,
     disk: &Resource,
     generation: &Value,
     image: &Value,
     is_of_machine: bool,
 ) -> Result<()> {
-    disks::refuse_active_access(disk, "creating an image from it")?;
+    disks::refuse_active_access(context, disk, "creating an image from it")?;
     if !is_of_machine && !matches!(disks::state_of(disk), "Unattached" | "Reserved") {
         return Err(disks::wrong_state(disk, "made an image of"));
     }
