@@ -10,13 +10,9 @@ mod common;
 use std::time::Duration;
 
 use azure_nixos_emulator::{Clock, Emulator, Timing};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use common::{Client, RESOURCES, builder, group, resource};
-use hmac::{Hmac, Mac as _};
+use common::{Client, RESOURCES, account_sas, builder, group, resource};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 const STORAGE: &str = "2023-01-01";
 
@@ -31,23 +27,6 @@ fn body() -> Value {
         "kind": "StorageV2",
         "properties": { "allowBlobPublicAccess": false },
     })
-}
-
-/// A signature of the account with everything in it.
-fn sas(account: &str, key: &str) -> String {
-    let (version, end) = ("2021-12-02", "2999-01-01T00:00:00Z");
-    let signed = format!("{account}\nrwdlac\nb\nsco\n\n{end}\n\n\n{version}\n\n");
-    let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(key).unwrap()).unwrap();
-    mac.update(signed.as_bytes());
-    let signature = STANDARD.encode(mac.finalize().into_bytes());
-    url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("sv", version)
-        .append_pair("ss", "b")
-        .append_pair("srt", "sco")
-        .append_pair("sp", "rwdlac")
-        .append_pair("se", end)
-        .append_pair("sig", &signature)
-        .finish()
 }
 
 async fn keys(client: &Client, group: &str, name: &str) -> Vec<String> {
@@ -65,7 +44,10 @@ async fn keys(client: &Client, group: &str, name: &str) -> Vec<String> {
 /// The status of making a container with a key of the account.
 async fn make_container(client: &Client, endpoint: &str, name: &str, key: &str) -> u16 {
     let account = endpoint.trim_end_matches('/').rsplit('/').next().unwrap();
-    let url = format!("{endpoint}{name}?restype=container&{}", sas(account, key));
+    let url = format!(
+        "{endpoint}{name}?restype=container&{}",
+        account_sas(account, key)
+    );
     let request = client.http.put(url).header("content-length", 0);
     request.send().await.unwrap().status().as_u16()
 }
@@ -246,7 +228,7 @@ async fn an_account_has_azures_name_through_the_proxy() {
     assert_eq!(endpoint(&shown), "https://web1.blob.core.windows.net/");
     let key = keys(&client, "rg", "web1").await.remove(0);
     let http = common::proxied(&emulator);
-    let sas = sas("web1", &key);
+    let sas = account_sas("web1", &key);
     let url = |path: &str| format!("https://web1.blob.core.windows.net{path}{sas}");
     let put = http
         .put(url("/vhds?restype=container&"))

@@ -21,6 +21,7 @@ mod auth;
 mod blocks;
 mod container;
 mod containers;
+mod content;
 mod copy;
 mod leases;
 mod list;
