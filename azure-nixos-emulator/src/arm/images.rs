@@ -105,7 +105,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         files.push((blob, file.clone()));
     } else {
         let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
-        check_os_disk(&os_disk, &generation, &profile["osDisk"])?;
+        check_os_disk(context, &os_disk, &generation, &profile["osDisk"])?;
         frozen &= is_snapshot(&os_disk);
         files.push((file_of(context, &os_disk)?, file.clone()));
         describe(&mut profile["osDisk"], &os_disk);
@@ -253,8 +253,13 @@ fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> 
 }
 
 /// Refuses a disk that is not ready, or that contradicts what the image is said to be.
-fn check_os_disk(disk: &Resource, generation: &Value, image: &Value) -> Result<()> {
-    disks::refuse_active_access(disk, "creating an image from it")?;
+fn check_os_disk(
+    context: &Context<'_>,
+    disk: &Resource,
+    generation: &Value,
+    image: &Value,
+) -> Result<()> {
+    disks::refuse_active_access(context, disk, "creating an image from it")?;
     if !matches!(disks::state_of(disk), "Unattached" | "Reserved") {
         return Err(disks::wrong_state(disk, "made an image of"));
     }
