@@ -8,6 +8,7 @@
 
 mod access;
 mod guest_state;
+mod import;
 mod performance;
 mod resize;
 mod settings;

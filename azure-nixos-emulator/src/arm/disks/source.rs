@@ -9,7 +9,7 @@ use super::super::answer::Result;
 use super::super::error::{ArmError, Origin};
 use super::super::gallery;
 use super::super::id::{Kind, ResourceId};
-use super::{FOOTER, GIB, UPLOAD_SECURE, content, disk_name, state_of, wrong_state};
+use super::{FOOTER, GIB, UPLOAD_SECURE, content, disk_name, import, state_of, wrong_state};
 use crate::state::{Inner, Resource};
 
 const MIB: u64 = 1 << 20;
@@ -35,9 +35,9 @@ pub(super) struct Copied {
     /// Whether the source is never written again, and the new disk does not need to be longer.
     pub(super) frozen: bool,
     /// What the new disk is, where its request does not say so.
-    inherited: Value,
+    pub(super) inherited: Value,
     /// What is added to `creationData`.
-    creation: Value,
+    pub(super) creation: Value,
 }
 
 impl Copied {
@@ -91,9 +91,7 @@ pub(super) fn find(
             context, kind, properties, location,
         )?)),
         "FromImage" => Ok(Content::Copy(image(context, properties, location)?)),
-        "Import" => Err(ArmError::not_implemented(
-            "the import of a blob from a storage account",
-        )),
+        "Import" => Ok(Content::Copy(import::blob(context, properties, location)?)),
         other => Err(ArmError::not_implemented(format!(
             "{} with createOption '{other}'",
             kind.short()
@@ -154,7 +152,7 @@ pub(super) fn check_size(given: &Value) -> Result<()> {
 }
 
 /// Refuses a size that is less than the content's. Says whether it is more.
-fn grows(properties: &Value, least: u64) -> Result<bool> {
+pub(super) fn grows(properties: &Value, least: u64) -> Result<bool> {
     let Some(given) = properties.get("diskSizeGB") else {
         return Ok(false);
     };
