@@ -178,27 +178,22 @@ async fn what_is_no_disk_of_the_region_is_not_imported() {
         ),
         (house.import("none.vhd"), 404, "NotFound", "is not found"),
         (house.import("damaged.vhd"), 400, "InvalidVhd", "'conectix'"),
-        (
-            house.import("block.vhd"),
-            400,
-            "InvalidParameter",
-            "no page blob",
-        ),
+        (house.import("block.vhd"), 404, "NotFound", "is not found"),
         (
             with(
                 house.import("os.vhd"),
                 uri,
                 json!("https://elsewhere.example/a/b.vhd"),
             ),
-            400,
-            "InvalidParameter",
-            "of a storage account",
+            404,
+            "NotFound",
+            "is not found",
         ),
         (
             with(house.import("os.vhd"), uri, json!("os.vhd")),
-            400,
-            "InvalidParameter",
-            "is no URI",
+            404,
+            "NotFound",
+            "is not found",
         ),
         (
             with(
@@ -208,7 +203,7 @@ async fn what_is_no_disk_of_the_region_is_not_imported() {
             ),
             400,
             "InvalidParameter",
-            "is not one of",
+            "is not in the storage account",
         ),
     ] {
         let refused = client.put(&disk("rg", "bad"), DISKS, body).await;

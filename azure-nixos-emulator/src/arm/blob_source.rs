@@ -1,16 +1,12 @@
 //! Page blobs of storage accounts that disks, images and image versions are made of.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-
-use url::Url;
 
 use super::Context;
 use super::answer::Result;
 use super::error::ArmError;
 use super::id::{Kind, ResourceId, same};
-use crate::vhd::{FOOTER_LEN, footer_problem};
+use crate::vhd::FOOTER_LEN;
 
 const GIB: u64 = 1 << 30;
 
@@ -31,6 +27,9 @@ impl BlobSource {
     }
 }
 
+/// The smallest and the largest disk, in bytes and without the footer.
+const SIZES: std::ops::RangeInclusive<u64> = 20 << 20..=32 << 40;
+
 /// Finds the VHD that a URI names, for something in `location`. `account` is the id of its storage
 /// account, where the client gives it. Only the words about the region are Azure's; the others, and
 /// their codes, are a guess.
@@ -40,73 +39,70 @@ pub(crate) fn find(
     account: Option<&str>,
     location: &str,
 ) -> Result<BlobSource> {
-    let invalid = |message: String| ArmError::compute(400, "InvalidParameter", message);
-    let url = Url::parse(uri).map_err(|error| {
-        invalid(format!(
-            "The source uri '{}' is no URI: {error}.",
-            shown(uri)
-        ))
-    })?;
+    let uri = shown(uri);
+    let not_found = || {
+        ArmError::compute(
+            404,
+            "NotFound",
+            format!("The source blob {uri} is not found."),
+        )
+        .with_target("sourceUri")
+    };
     let blobs = context.arm.blobs();
-    let named = blobs.account_blob(&url);
-    let resource = named.as_ref().and_then(|(name, _)| {
-        context.state.resources.values().find(|resource| {
+    let blob = blobs
+        .page_blob(uri)
+        .map_err(|error| ArmError::internal("find a blob of a storage account", error))?
+        .ok_or_else(not_found)?;
+    let resource = context
+        .state
+        .resources
+        .values()
+        .find(|resource| {
             ResourceId::parse(&resource.id).is_some_and(|id| {
-                id.kind == Kind::StorageAccount && id.name.eq_ignore_ascii_case(name)
+                id.kind == Kind::StorageAccount && id.name.eq_ignore_ascii_case(&blob.account)
             })
         })
-    });
-    let Some(resource) = resource else {
-        return Err(invalid(format!(
-            "The source uri '{}' is none of a storage account of the subscription.",
-            shown(uri)
-        )));
-    };
+        .ok_or_else(not_found)?;
+    if resource.body["location"] != location {
+        return Err(ArmError::compute(
+            400,
+            "BadRequest",
+            format!("The source blob {uri} does not belong to the same region as the disk."),
+        ));
+    }
+    // Examples of Azure's give the id without the slash at its beginning.
     if let Some(account) = account
         && !same(
             account.trim_start_matches('/'),
             resource.id.trim_start_matches('/'),
         )
     {
-        return Err(invalid(format!(
-            "The source uri '{}' is not one of the storage account '{account}'.",
-            shown(uri)
-        )));
-    }
-    if resource.body["location"] != location {
         return Err(ArmError::compute(
             400,
-            "BadRequest",
+            "InvalidParameter",
             format!(
-                "The source blob {} does not belong to the same region as the disk.",
-                shown(uri)
+                "The source blob {uri} is not in the storage account '{account}' but in '{}'.",
+                resource.id
             ),
-        ));
+        )
+        .with_target("storageAccountId"));
     }
-    let Some(blob) = named.and_then(|(_, blob)| blob) else {
-        return Err(ArmError::compute(
-            404,
-            "NotFound",
-            format!("The source blob {} is not found.", shown(uri)),
-        ));
-    };
-    if !blob.is_page_blob || blob.length <= FOOTER_LEN as u64 {
+    let invalid = |problem: String| ArmError::compute(400, "InvalidVhd", problem);
+    if let Some(problem) = blob.footer_problem {
+        return Err(invalid(problem));
+    }
+    let size = blob.length.saturating_sub(FOOTER_LEN as u64);
+    if !SIZES.contains(&size) {
         return Err(invalid(format!(
-            "The source blob {} is no page blob with a VHD in it.",
-            shown(uri)
+            "The source blob {uri} has {size} bytes without its footer; a disk has {} to {}.",
+            SIZES.start(),
+            SIZES.end()
         )));
-    }
-    let mut footer = [0; FOOTER_LEN];
-    File::open(&blob.file)
-        .and_then(|file| file.read_exact_at(&mut footer, blob.length - FOOTER_LEN as u64))
-        .map_err(|error| ArmError::internal("read a blob", error))?;
-    if let Some(problem) = footer_problem(&footer, blob.length, shown(uri)) {
-        return Err(ArmError::compute(400, "InvalidVhd", problem));
     }
     Ok(BlobSource {
         file: blob.file,
         length: blob.length,
-        uri: shown(uri).to_owned(),
+        uri: uri.to_owned(),
     })
 }
 
