@@ -89,6 +89,7 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::NetworkDeleted | Work::SubnetDeleted(_) | Work::SecurityRuleDeleted(_) => {
             pace(10_000, Some(10), Some(10), Some(10))
         }
+        Work::StorageCreated => pace(17_000, Some(17), Some(17), Some(17)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
         Work::Lost { seems, .. } => recorded(seems, resource),
     }
@@ -101,6 +102,16 @@ impl Timing {
             Self::Uniform(delay) => delay,
             // It is said to take minutes at times; no recording shows how many.
             Self::LikeAzure => Duration::from_secs(30),
+        }
+    }
+
+    /// How long a gallery takes to see that something inside of it is gone, after the operation
+    /// that deleted it. It is reported of Azure, with about this time: what was around it cannot be
+    /// deleted before.
+    pub(crate) fn gallery_lag(self) -> Duration {
+        match self {
+            Self::Uniform(_) => Duration::ZERO,
+            Self::LikeAzure => Duration::from_secs(20),
         }
     }
 

@@ -125,7 +125,7 @@ const VNET: Shape = Shape::Object(&[
             (
                 "encryption",
                 Shape::Object(&[
-                    ("enabled!", Shape::Flag),
+                    ("enabled", Shape::Flag),
                     (
                         "enforcement",
                         Shape::OneOf(&["DropUnencrypted", "AllowUnencrypted"]),
@@ -165,6 +165,18 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         .iter()
         .map(|prefix| Cidr::parse(prefix.as_str().unwrap_or_default(), &id))
         .collect::<Result<_>>()?;
+    let encryption = &body["properties"]["encryption"];
+    if encryption.is_object()
+        && (encryption["enabled"].is_null() || encryption["enforcement"].is_null())
+    {
+        return Err(ArmError::network(
+            400,
+            "MustSpecifyBothEncryptionIntentAndEnforcementPolicy",
+            format!(
+                "Cannot encrypt VirtualNetwork {id} unless both encryption intent (Enabled true or false) and enforcement policy (AllowUnencrypted or DropUnencrypted) are specified."
+            ),
+        ));
+    }
     let mut subnets = match body["properties"]["subnets"].take() {
         Value::Array(subnets) => subnets,
         _ => Vec::new(),

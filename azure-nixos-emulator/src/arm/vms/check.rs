@@ -248,7 +248,7 @@ pub(super) fn disk_to_attach(
         .with_target(target));
     }
     context.refuse_while_busy(&found.id, Origin::Provider)?;
-    disks::refuse_active_access(found, "attaching the disk")?;
+    disks::refuse_active_access(context, found, "attaching the disk")?;
     if disks::state_of(found) != "Unattached" {
         return Err(disks::wrong_state(found, "attached"));
     }
