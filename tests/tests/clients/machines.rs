@@ -6,6 +6,7 @@ use azure_nixos_tests::{Local, within};
 use serde_json::json;
 
 use crate::az::Az;
+use crate::judged::{COUNT, NIC_KIND, NIC_MAIL, NO_MORE, assert_judged};
 use crate::made::{KEY, image};
 
 /// The life of a machine that the library made.
@@ -80,4 +81,5 @@ async fn what_the_library_booted_az_stops_and_starts() {
     let (status, said) = az.refused(&format!("vm show {vm}")).await;
     assert_eq!(status, 3, "{said}");
     assert_eq!(az.ok("vm list").await, json!([]));
+    assert_judged(&local, &[COUNT, NO_MORE, NIC_KIND, NIC_MAIL]);
 }

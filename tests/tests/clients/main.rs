@@ -13,6 +13,7 @@
 mod az;
 mod azcopy;
 mod disks;
+mod judged;
 mod machines;
 mod made;
 mod network;

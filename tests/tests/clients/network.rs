@@ -4,6 +4,7 @@ use azure_nixos_tests::Local;
 use serde_json::json;
 
 use crate::az::Az;
+use crate::judged::{COUNT, NO_MORE, assert_judged};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_is_built_and_taken_apart() {
@@ -98,4 +99,5 @@ async fn a_network_is_built_and_taken_apart() {
     az.ok("group delete -n net --yes --no-wait").await;
     az.ok("group wait -n net --deleted").await;
     assert_eq!(az.ok("group exists -n net").await, false);
+    assert_judged(&local, &[COUNT, NO_MORE]);
 }
