@@ -295,12 +295,17 @@ impl EmulatorBuilder {
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());
-        let sas_shape = self.sas_shape;
+        let (sas_shape, blob_names) = (self.sas_shape, names.clone());
         let (announced_blob_url, announced_proxy_url) = (blob_url.clone(), proxy_url.clone());
         let (tls, blobs, arm) = tokio::task::spawn_blocking(move || {
             let tls = Tls::open(&state_dir, opened_names)?;
             let store = Store::open(&state_dir, durable)?;
-            let options = Options { durable, sas_shape };
+            let options = Options {
+                durable,
+                sas_shape,
+                names: blob_names,
+                identity: Some(store.state.identity.clone()),
+            };
             let blobs = PageBlobs::open(&state_dir, clock.clone(), opened_faults.clone(), options)
                 .map_err(|source| {
                     EmulatorError::io("open the page blobs of", &state_dir, source)

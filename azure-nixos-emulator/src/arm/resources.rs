@@ -9,7 +9,7 @@ use super::error::ArmError;
 use super::id::{Kind, ResourceId, leaf, same};
 use super::resource_filter::ResourceFilter;
 use super::shape::Shape;
-use super::{Context, network, subscriptions, vms};
+use super::{Context, network, scale_sets, storage, subscriptions, vms};
 use crate::assumption::Assumption;
 use crate::state::{Group, Inner, Resource};
 
@@ -133,6 +133,9 @@ impl Context<'_> {
         if matches!(resource.inner, Inner::Network) {
             network::show(self.state, &resource.id, &mut body);
         }
+        if body["type"] == "Microsoft.Storage/storageAccounts" {
+            storage::show(self, &mut body);
+        }
         body
     }
 
@@ -143,6 +146,9 @@ impl Context<'_> {
             .values()
             .filter(|other| match other.inner {
                 Inner::Vm(_) => vms::uses(&other.body).iter().any(|used| same(used, id)),
+                Inner::ScaleSet(_) => scale_sets::uses(&other.body)
+                    .iter()
+                    .any(|used| same(used, id)),
                 Inner::Network => network::uses(&other.body).iter().any(|used| same(used, id)),
                 Inner::Plain | Inner::Disk(_) | Inner::Image(_) => false,
             })

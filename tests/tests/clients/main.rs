@@ -13,6 +13,8 @@
 mod az;
 mod azcopy;
 mod disks;
+mod galleries;
+mod identities;
 mod judged;
 mod machines;
 mod made;

@@ -8,6 +8,7 @@ mod evaluate;
 mod expression;
 mod functions;
 mod lenient;
+mod parameters;
 mod run;
 mod template;
 mod view;

@@ -340,11 +340,14 @@ fn refuse_lost_subnets(context: &Context<'_>, put: &Put, kept: &[Value]) -> Resu
 
 fn refuse_used_subnet(context: &Context<'_>, subnet: &Value) -> Result<()> {
     let id = subnet["id"].as_str().unwrap_or_default();
+    // Interfaces, and scale sets, whose interfaces are no resources.
     let user = ip_configurations(context.state)
-        .find(|(_, ip)| same(ip["subnet"]["id"].as_str().unwrap_or_default(), id));
+        .find(|(_, ip)| same(ip["subnet"]["id"].as_str().unwrap_or_default(), id))
+        .map(|(user, _)| user.to_owned())
+        .or_else(|| context.users_of(id).into_iter().next());
     match user {
         None => Ok(()),
-        Some((user, _)) => Err(ArmError::network(
+        Some(user) => Err(ArmError::network(
             400,
             "InUseSubnetCannotBeDeleted",
             format!(
