@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
 use crate::arm::{Access, Arm, Settings};
+use crate::assumption::Assumption;
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
 use crate::clock::Clock;
@@ -41,6 +42,7 @@ pub struct EmulatorBuilder {
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
     access: Access,
+    assumed: Vec<Assumption>,
     faults: Vec<FaultRule>,
 }
 
@@ -62,6 +64,7 @@ impl EmulatorBuilder {
             versions_from_disks: true,
             page_size: None,
             access: Access::default(),
+            assumed: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -221,6 +224,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Does something in another way than by default, where it is not known what Azure does. Each
+    /// call adds one. Default: none.
+    #[must_use]
+    pub fn assume(mut self, alternative: Assumption) -> Self {
+        self.assumed.push(alternative);
+        self
+    }
+
     /// A rule by which requests fail from the start on; may be given more than once. Rules that
     /// come and go are the business of [`Emulator::faults`].
     #[must_use]
@@ -280,6 +291,7 @@ impl EmulatorBuilder {
             versions_from_disks: self.versions_from_disks,
             page_size: self.page_size,
             access: self.access,
+            assumed: self.assumed,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());

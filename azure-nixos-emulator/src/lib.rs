@@ -1,21 +1,9 @@
-//! A local Azure: Resource Manager over https and the page blobs of managed disks over http and
-//! https, on loopback, with the state in a directory.
+#![doc = include_str!("../README.md")]
 //!
-//! It is strict where Azure is strict: wrong api-versions, unknown fields, bad names, a disk in
-//! the wrong state, a missing token each get Azure's own status and error code. It shares no code
-//! with the `azure-nixos` library, because a double that shares its client's types shares its
-//! mistakes, and it answers any other client (`az`, the SDKs) as well.
+//! # Inside
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), azure_nixos_emulator::EmulatorError> {
-//! use azure_nixos_emulator::Emulator;
-//!
-//! let azure = Emulator::builder().state_dir("/tmp/local-azure").start().await?;
-//! println!("Resource Manager is at {}, trust {}", azure.arm_url(), azure.ca_path().display());
-//! azure.stop().await;
-//! # Ok(())
-//! # }
-//! ```
+//! It shares no code with the `azure-nixos` library, because a double that shares its client's types
+//! shares its mistakes.
 //!
 //! What lives where: [`Emulator`] is the running thing and [`EmulatorBuilder`] its settings. `arm`
 //! is Resource Manager, one file per resource type; `blob` the data plane; `login` what Entra does;
@@ -23,6 +11,7 @@
 //! carry them, and `azure_names` has the host names.
 
 mod arm;
+mod assumption;
 mod azure_names;
 mod blob;
 mod builder;
@@ -43,6 +32,7 @@ mod tls;
 mod vhd;
 
 pub use arm::pace::Timing;
+pub use assumption::Assumption;
 pub use blob::SasShape;
 pub use builder::EmulatorBuilder;
 pub use clock::Clock;

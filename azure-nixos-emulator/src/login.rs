@@ -367,6 +367,23 @@ fn issue(identity: &Identity, base: &str, call: &Call, now: SystemTime) -> Respo
     )
 }
 
+/// A refusal that is not for anything in the request; `None` when it is not for a token.
+pub(crate) fn refused(
+    call: &Call,
+    status: u16,
+    error: &str,
+    why: &str,
+    now: SystemTime,
+) -> Option<Response<Body>> {
+    let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+    let is_for_token = matches!(
+        segments.as_slice(),
+        [_, "oauth2", "token"] | [_, "oauth2", "v2.0", "token"]
+    );
+    // The number says that a transient error has occurred.
+    is_for_token.then(|| refuse(status, error, 90_033, why, now))
+}
+
 fn unknown_tenant(tenant: &str, now: SystemTime) -> Response<Body> {
     refuse(
         400,

@@ -10,7 +10,7 @@ use super::id::Kind;
 use super::network::{nic, nsg, public_ip, security_rule, vnet};
 use super::{
     Context, deployments, disks, gallery, groups, identities, images, permissions, providers,
-    roles, skus, ssh_keys, storage, subscriptions, versions, vms,
+    roles, scale_sets, skus, ssh_keys, storage, subscriptions, versions, vms,
 };
 
 /// Answers a request that carries a good token.
@@ -185,6 +185,9 @@ fn resource(
 ) -> Result {
     let call = context.call;
     match (kind, call.method.as_str(), below) {
+        (_, "GET", []) if context.is_going(group, kind, name) => {
+            Err(ArmError::resource_not_found(kind, name, group))
+        }
         (Kind::Vm, "GET", []) => vms::get(context, group, name),
         (Kind::GalleryVersion, "GET", []) => gallery::versions::get(context, group, name),
         (_, "GET", []) => context.get(group, kind, name),
@@ -202,6 +205,9 @@ fn resource(
         (Kind::Image, "DELETE", []) => images::delete(context, group, name),
         (Kind::Gallery | Kind::GalleryImage | Kind::GalleryVersion, method, []) => {
             gallery::answer(context, kind, method, group, name)
+        }
+        (Kind::Gallery | Kind::GalleryImage | Kind::GalleryVersion, ..) => {
+            Err(gallery::not_here(parts[0]))
         }
         (Kind::Vm, "PUT", []) => vms::put(context, group, name),
         (Kind::Vm, "PATCH", []) => vms::patch(context, group, name),
@@ -223,6 +229,10 @@ fn resource(
         (Kind::SshKey, "PATCH", []) => ssh_keys::patch(context, group, name),
         (Kind::SshKey, "DELETE", []) => ssh_keys::delete(context, group, name),
         (Kind::SshKey, "POST", ["generatekeypair"]) => ssh_keys::generate(context, group, name),
+        (Kind::ScaleSet, "PUT", []) => scale_sets::put(context, group, name),
+        (Kind::ScaleSet, "PATCH", []) => scale_sets::patch(context, group, name),
+        (Kind::ScaleSet, "DELETE", []) => scale_sets::delete(context, group, name),
+        (Kind::ScaleSet, _, [_, ..]) => scale_sets::answer(context, group, name, below, parts),
         (Kind::Vnet, "PUT", []) => vnet::put(context, group, name),
         (Kind::Vnet, "DELETE", []) => vnet::delete(context, group, name),
         (Kind::Vnet, "GET", ["subnets"]) => vnet::list_subnets(context, group, name),

@@ -34,6 +34,30 @@ pub const AZURE: &[Deviation] = &[
         "properties.delegatedManagedIdentityResourceId",
         "null where there is none, instead of being absent",
     ),
+    answers(
+        "NetworkInterfaces_*",
+        Rule::UnknownField,
+        "value[].kind",
+        "the same in a list",
+    ),
+    answers(
+        "NetworkInterfaces_*",
+        Rule::UnknownField,
+        "value[].properties.allowPort25Out",
+        "the same in a list",
+    ),
+    answers(
+        "Subscriptions_List",
+        Rule::UnknownField,
+        "count",
+        "the list of subscriptions says how many there are",
+    ),
+    answers(
+        "Subscriptions_List",
+        Rule::MissingField,
+        "nextLink",
+        "the documents ask for it, also where nothing comes after",
+    ),
 ];
 
 const fn answers(

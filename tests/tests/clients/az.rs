@@ -48,7 +48,8 @@ impl<'a> Az<'a> {
         Some(az)
     }
 
-    /// Runs a command, its words with blanks between, and returns what it printed; `Null` for nothing.
+    /// Runs a command, its words with blanks between (`""` is an empty one), and returns what it
+    /// printed; `Null` for nothing.
     ///
     /// # Panics
     /// When it fails, with all that it said and the last requests.
@@ -78,7 +79,10 @@ impl<'a> Az<'a> {
     }
 
     async fn run(&self, line: &str) -> Ended {
-        let words = line.split_whitespace().chain(["--output", "json"]);
+        let words = line
+            .split_whitespace()
+            .map(|word| if word == "\"\"" { "" } else { word })
+            .chain(["--output", "json"]);
         self.program.run(words).await
     }
 

@@ -6,6 +6,7 @@ use azure_nixos_tests::content::{assert_uploaded, vhd_length};
 use azure_nixos_tests::{Local, tools};
 
 use crate::az::Az;
+use crate::judged::assert_by_the_documents;
 use crate::made::{MIB, raw, vhd};
 use crate::program::Program;
 
@@ -85,4 +86,5 @@ async fn azcopy_uploads_a_disk_and_reads_it_back() {
     az.ok("disk revoke-access -g images -n web").await;
     az.ok("disk delete -g images -n web --yes").await;
     assert!(!local.emulator.disk_file("images", "web").exists());
+    assert_by_the_documents(&local, &[]);
 }

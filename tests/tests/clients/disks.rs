@@ -9,6 +9,7 @@ use azure_nixos_tests::{Local, within};
 use serde_json::{Value, json};
 
 use crate::az::Az;
+use crate::judged::assert_by_the_documents;
 use crate::made::{KEY, MIB, raw};
 
 /// `az` makes the disk, the library fills it, `az` makes an image of it, the library boots from that.
@@ -78,6 +79,7 @@ async fn what_az_made_the_library_fills_and_boots() {
         machine.public_ip.map(|ip| ip.to_string()).as_deref()
     );
     assert_eq!(shown["osProfile"]["adminUsername"], "nixos");
+    assert_by_the_documents(&local, &[]);
 }
 
 /// What `az` says where Azure refuses.
@@ -131,4 +133,5 @@ async fn az_says_why_a_disk_is_refused() {
     assert_eq!(az.ok("image list -g images").await, json!([]));
     let disk = az.ok("disk show -g images -n web").await;
     assert_ne!(disk["diskState"], Value::from("Unattached"));
+    assert_by_the_documents(&local, &[]);
 }

@@ -2,11 +2,13 @@
 
 use azure_nixos::VmBuilder;
 use azure_nixos::vm::SshKey;
+use azure_nixos_tests::content::assert_uploaded;
 use azure_nixos_tests::{Local, within};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::az::Az;
-use crate::made::{KEY, image};
+use crate::judged::assert_by_the_documents;
+use crate::made::{KEY, MIB, image, key_file};
 
 /// The life of a machine that the library made.
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +56,20 @@ async fn what_the_library_booted_az_stops_and_starts() {
     assert_eq!(power().await, "running");
     az.ok(&format!("vm restart {vm}")).await;
     assert_eq!(power().await, "running");
+    let tagged = az
+        .ok(&format!(
+            "vm update {vm} --set tags.owner=me --query tags.owner"
+        ))
+        .await;
+    assert_eq!(tagged, "me");
+    az.ok("disk create -g machines -n data --size-gb 8").await;
+    az.ok("vm disk attach -g machines --vm-name web-1 --name data")
+        .await;
+    let data = "disk show -g machines -n data --query diskState";
+    assert_eq!(az.ok(data).await, "Attached");
+    az.ok("vm disk detach -g machines --vm-name web-1 --name data")
+        .await;
+    assert_eq!(az.ok(data).await, "Unattached");
     let opened = az
         .ok("vm open-port -g machines -n web-1 --port 80 --query securityRules[].destinationPortRange")
         .await;
@@ -63,7 +79,9 @@ async fn what_the_library_booted_az_stops_and_starts() {
     );
 
     // What a machine uses stays.
-    let name = az.ok("disk list -g machines --query [0].name").await;
+    let name = az
+        .ok(&format!("vm show {vm} --query storageProfile.osDisk.name"))
+        .await;
     let name = name.as_str().unwrap();
     let (_, said) = az
         .refused(&format!("disk delete -g machines -n {name} --yes"))
@@ -80,4 +98,74 @@ async fn what_the_library_booted_az_stops_and_starts() {
     let (status, said) = az.refused(&format!("vm show {vm}")).await;
     assert_eq!(status, 3, "{said}");
     assert_eq!(az.ok("vm list").await, json!([]));
+    assert_by_the_documents(&local, &[]);
+}
+
+/// Machines of what the library uploaded: of the image, of a version of it in a gallery, of the
+/// newest of those, and of a disk itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn az_boots_what_the_library_uploaded() {
+    let local = Local::start().await;
+    let Some(az) = Az::log_in(&local).await else {
+        return;
+    };
+    let (image, file) = image(&local, "images", "web").await;
+    let key = key_file(&local);
+    az.ok("group create -n machines -l westus2").await;
+    az.ok("sig create -g images --gallery-name gallery").await;
+    let definition = az
+        .ok("sig image-definition create -g images --gallery-name gallery --gallery-image-definition web \
+             -p nixos -f web -s v2 --os-type Linux --os-state Generalized --hyper-v-generation V2")
+        .await;
+    let definition = definition["id"].as_str().unwrap();
+    az.ok(
+        "sig image-version create -g images --gallery-name gallery --gallery-image-definition web \
+           --gallery-image-version 1.0.0 --managed-image web",
+    )
+    .await;
+
+    let login = format!("--admin-username nixos --ssh-key-values {}", key.display());
+    let create = async |name: &str, source: &str| {
+        let made = az
+            .ok(&format!("vm create -g machines -n {name} {source}"))
+            .await;
+        assert_eq!(made["powerState"], "VM running", "{made}");
+        let disk = az
+            .ok(&format!(
+                "vm show -g machines -n {name} --query storageProfile.osDisk.name"
+            ))
+            .await;
+        (made, disk.as_str().unwrap().to_owned())
+    };
+    let version = format!("{definition}/versions/1.0.0");
+    let mut addresses: Vec<Value> = Vec::new();
+    for (name, image) in [
+        ("of-image", image.id.as_str()),
+        ("of-version", &version),
+        ("of-newest", definition),
+    ] {
+        let (made, _) = create(name, &format!("--image {image} {login}")).await;
+        assert!(made["publicIpAddress"].is_string(), "{made}");
+        addresses.push(made["publicIpAddress"].clone());
+    }
+    addresses.dedup();
+    assert_eq!(addresses.len(), 3, "{addresses:?}");
+
+    // A disk is booted as it is: no user is made, no key is put there.
+    az.ok(&format!(
+        "disk create -g machines -n own --gallery-image-reference {version}"
+    ))
+    .await;
+    let (_, disk) = create("of-disk", "--attach-os-disk own --os-type Linux").await;
+    assert_eq!(disk, "own");
+    assert_uploaded(
+        &file,
+        24 * MIB,
+        &local.emulator.disk_file("machines", "own"),
+    );
+
+    az.ok("group delete -n machines --yes").await;
+    assert_eq!(az.ok("vm list").await, json!([]));
+    assert_eq!(az.ok("group exists -n machines").await, false);
+    assert_by_the_documents(&local, &[]);
 }

@@ -15,6 +15,13 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGUqdLRIdiRnBxixMagfvt/lac4QLqUZ9J1klobF86na me@here";
 
+/// That key in a file, as `az` takes it.
+pub(crate) fn key_file(local: &Local) -> PathBuf {
+    let file = local.place().join("key.pub");
+    std::fs::write(&file, format!("{KEY}\n")).unwrap();
+    file
+}
+
 /// A raw disk image of generation 2 with holes, written zeros and noise.
 pub(crate) fn raw(local: &Local, name: &str, size: u64, seed: u64) -> PathBuf {
     let file = local.place().join(name);

@@ -13,6 +13,9 @@
 mod az;
 mod azcopy;
 mod disks;
+mod galleries;
+mod identities;
+mod judged;
 mod machines;
 mod made;
 mod network;

@@ -4,6 +4,7 @@ use azure_nixos_tests::Local;
 use serde_json::json;
 
 use crate::az::Az;
+use crate::judged::assert_by_the_documents;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_is_built_and_taken_apart() {
@@ -85,6 +86,9 @@ async fn a_network_is_built_and_taken_apart() {
     }
     let listed = az.ok("resource list -g net --query [].name").await;
     assert_eq!(listed.as_array().unwrap().len(), 4, "{listed}");
+    let of_type =
+        "resource list --resource-type Microsoft.Network/networkInterfaces --query [].name";
+    assert_eq!(az.ok(of_type).await, json!(["nic"]));
 
     az.ok("network nic delete -g net -n nic").await;
     az.ok("network public-ip delete -g net -n ip").await;
@@ -98,4 +102,5 @@ async fn a_network_is_built_and_taken_apart() {
     az.ok("group delete -n net --yes --no-wait").await;
     az.ok("group wait -n net --deleted").await;
     assert_eq!(az.ok("group exists -n net").await, false);
+    assert_by_the_documents(&local, &[]);
 }

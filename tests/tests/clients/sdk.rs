@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use azure_nixos_tests::content::assert_uploaded;
 use azure_nixos_tests::{Local, tools};
 
+use crate::judged::assert_by_the_documents;
 use crate::made::{KEY, MIB, raw, vhd};
 use crate::program::Program;
 
@@ -40,6 +41,7 @@ async fn run(local: &Local, python: PathBuf, arm: Option<&str>) {
     assert_eq!(ended.stdout.trim(), "all of it");
     assert_uploaded(&source, size, &read_back);
     assert_uploaded(&source, size, &emulator.image_file("sdk", "web"));
+    assert_by_the_documents(local, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,14 +118,14 @@ fn first_profile(given: &Value, finished: &Value) -> Value {
             disk.remove("sizeInGB");
         }
     };
-    forget(&mut profile["osDiskImage"]);
-    for disk in profile["dataDiskImages"]
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-    {
+    // Indexing would add what is not there.
+    if let Some(disk) = profile.get_mut("osDiskImage") {
         forget(disk);
     }
+    let data = profile
+        .get_mut("dataDiskImages")
+        .and_then(Value::as_array_mut);
+    data.into_iter().flatten().for_each(forget);
     profile
 }
 
