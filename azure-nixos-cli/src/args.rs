@@ -273,6 +273,16 @@ pub(crate) struct Emulator {
     /// Port of the page blobs on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) blob_port: u16,
+    /// Port of a proxy that leads Azure's own host names here; 0 takes a free one [default: no proxy]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) proxy_port: Option<u16>,
+    /// Give out accesses to disks with Azure's host names, which end in this: Azure's own is
+    /// blob.storage.azure.net
+    #[arg(long, value_name = "SUFFIX")]
+    pub(crate) blob_host: Option<String>,
+    /// Give out accesses to disks as https URLs; the port takes both
+    #[arg(long)]
+    pub(crate) blob_https: bool,
     /// Rules by which requests fail: a TOML file of [[rule]] tables
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,

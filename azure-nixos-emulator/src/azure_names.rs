@@ -36,7 +36,7 @@ pub(crate) enum Service {
     Blobs,
 }
 
-/// The names that are spoken for.
+/// The names that are spoken for. Without more, Azure's own.
 #[derive(Clone, Debug)]
 pub(crate) struct AzureNames {
     blob_suffixes: Vec<String>,
@@ -48,21 +48,18 @@ impl AzureNames {
     /// # Errors
     /// When the suffix is no host name in lower case.
     pub(crate) fn new(suffix: Option<&str>) -> Result<Self, EmulatorError> {
-        let mut blob_suffixes: Vec<String> = BLOB_SUFFIXES
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect();
+        let mut names = Self::default();
         if let Some(suffix) = suffix {
             if !suffix.split('.').all(is_label) || !suffix.contains('.') {
                 return Err(EmulatorError::new(format!(
                     "'{suffix}' cannot be the suffix of the hosts of page blobs; give a host name in lower case such as 'blob.storage.azure.net'"
                 )));
             }
-            if !blob_suffixes.iter().any(|known| known == suffix) {
-                blob_suffixes.push(suffix.to_owned());
+            if !names.blob_suffixes.iter().any(|known| known == suffix) {
+                names.blob_suffixes.push(suffix.to_owned());
             }
         }
-        Ok(Self { blob_suffixes })
+        Ok(names)
     }
 
     /// Whose name it is; `host` is without a port.
@@ -76,7 +73,6 @@ impl AzureNames {
 
     /// The storage account of a host, where it is one's: `web1` of `web1.blob.core.windows.net`.
     /// A disk's host has a zone as well, and a hyphen, which no account has.
-    #[allow(dead_code, reason = "for storage accounts")]
     pub(crate) fn account(&self, host: &str) -> Option<String> {
         let host = host.to_ascii_lowercase();
         self.blob_labels(&host)
@@ -90,6 +86,17 @@ impl AzureNames {
             .iter()
             .find_map(|suffix| host.strip_suffix(suffix.as_str())?.strip_suffix('.'))
             .filter(|labels| labels.split('.').count() <= 2 && labels.split('.').all(is_label))
+    }
+}
+
+impl Default for AzureNames {
+    fn default() -> Self {
+        Self {
+            blob_suffixes: BLOB_SUFFIXES
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
+        }
     }
 }
 
@@ -153,7 +160,6 @@ impl BlobUrls {
     }
 
     /// The blob endpoint of a storage account, with the slash at its end that Azure shows.
-    #[allow(dead_code, reason = "for storage accounts")]
     pub(crate) fn account(&self, account: &str) -> String {
         match self {
             Self::Loopback { base } => format!("{base}/{account}/"),

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
 use crate::arm::{Access, Arm, Settings};
+use crate::assumption::Assumption;
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
 use crate::clock::Clock;
@@ -41,6 +42,7 @@ pub struct EmulatorBuilder {
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
     access: Access,
+    assumed: Vec<Assumption>,
     faults: Vec<FaultRule>,
 }
 
@@ -62,6 +64,7 @@ impl EmulatorBuilder {
             versions_from_disks: true,
             page_size: None,
             access: Access::default(),
+            assumed: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -221,6 +224,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Does something in another way than by default, where it is not known what Azure does. Each
+    /// call adds one. Default: none.
+    #[must_use]
+    pub fn assume(mut self, alternative: Assumption) -> Self {
+        self.assumed.push(alternative);
+        self
+    }
+
     /// A rule by which requests fail from the start on; may be given more than once. Rules that
     /// come and go are the business of [`Emulator::faults`].
     #[must_use]
@@ -280,15 +291,21 @@ impl EmulatorBuilder {
             versions_from_disks: self.versions_from_disks,
             page_size: self.page_size,
             access: self.access,
+            assumed: self.assumed,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);
         let (opened_faults, opened_names) = (faults.clone(), names.clone());
-        let sas_shape = self.sas_shape;
+        let (sas_shape, blob_names) = (self.sas_shape, names.clone());
         let (announced_blob_url, announced_proxy_url) = (blob_url.clone(), proxy_url.clone());
         let (tls, blobs, arm) = tokio::task::spawn_blocking(move || {
             let tls = Tls::open(&state_dir, opened_names)?;
             let store = Store::open(&state_dir, durable)?;
-            let options = Options { durable, sas_shape };
+            let options = Options {
+                durable,
+                sas_shape,
+                names: blob_names,
+                identity: Some(store.state.identity.clone()),
+            };
             let blobs = PageBlobs::open(&state_dir, clock.clone(), opened_faults.clone(), options)
                 .map_err(|source| {
                     EmulatorError::io("open the page blobs of", &state_dir, source)

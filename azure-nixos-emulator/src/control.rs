@@ -19,7 +19,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -197,6 +197,10 @@ fn advance(clock: &Clock, body: &[u8]) -> Result<()> {
 
 /// A request as a line of the log.
 fn line(request: &RecordedRequest) -> String {
+    let headers = request.response_headers.iter();
+    let headers: Map<String, Value> = headers
+        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+        .collect();
     let entry = json!({
         "method": request.method,
         "operation": request.operation.map(|operation| operation.to_string()),
@@ -204,6 +208,8 @@ fn line(request: &RecordedRequest) -> String {
         "apiVersion": request.api_version,
         "status": request.status,
         "body": request.body,
+        "responseHeaders": headers,
+        "responseBody": request.response_body,
     });
     format!("{entry}\n")
 }

@@ -11,6 +11,7 @@
 //! carry them, and `azure_names` has the host names.
 
 mod arm;
+mod assumption;
 mod azure_names;
 mod blob;
 mod builder;
@@ -31,6 +32,7 @@ mod tls;
 mod vhd;
 
 pub use arm::pace::Timing;
+pub use assumption::Assumption;
 pub use blob::SasShape;
 pub use builder::EmulatorBuilder;
 pub use clock::Clock;

@@ -98,16 +98,7 @@ pub(crate) fn authenticate(
             "Authentication failed. The 'Authorization' header is provided in an invalid format.",
         ));
     }
-    let (unsigned, signed) = token.trim().rsplit_once('.').ok_or_else(invalid)?;
-    let expected = URL_SAFE_NO_PAD.encode(signature(&identity.signing_key, unsigned.as_bytes()));
-    if signed != expected {
-        return Err(invalid());
-    }
-    let claims: Value = unsigned
-        .split_once('.')
-        .and_then(|(_, claims)| URL_SAFE_NO_PAD.decode(claims).ok())
-        .and_then(|claims| serde_json::from_slice(&claims).ok())
-        .ok_or_else(invalid)?;
+    let claims = claims(identity, token).ok_or_else(invalid)?;
     let expires = claims["exp"].as_u64().unwrap_or_default();
     if expires <= unix(now) {
         return Err(refused(
@@ -129,6 +120,31 @@ pub(crate) fn authenticate(
         ));
     }
     Ok(())
+}
+
+/// What a token says, if it is one of this directory's.
+fn claims(identity: &Identity, token: &str) -> Option<Value> {
+    let (unsigned, signed) = token.trim().rsplit_once('.')?;
+    let expected = URL_SAFE_NO_PAD.encode(signature(&identity.signing_key, unsigned.as_bytes()));
+    if signed != expected {
+        return None;
+    }
+    let (_, claims) = unsigned.split_once('.')?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+}
+
+/// Whom a good token is for, for services other than Resource Manager; or what is wrong with it.
+pub(crate) fn audience_of(
+    identity: &Identity,
+    token: &str,
+    now: SystemTime,
+) -> Result<String, String> {
+    let claims = claims(identity, token)
+        .ok_or_else(|| "Signature validation failed. The token is invalid.".to_owned())?;
+    if claims["exp"].as_u64().unwrap_or_default() <= unix(now) {
+        return Err("Lifetime validation failed. The token is expired.".to_owned());
+    }
+    Ok(claims["aud"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Loopback with any port, as tokens outlive the port of a start, and Azure's own names.
@@ -349,6 +365,23 @@ fn issue(identity: &Identity, base: &str, call: &Call, now: SystemTime) -> Respo
             "access_token": token(identity, base, audience, now),
         }),
     )
+}
+
+/// A refusal that is not for anything in the request; `None` when it is not for a token.
+pub(crate) fn refused(
+    call: &Call,
+    status: u16,
+    error: &str,
+    why: &str,
+    now: SystemTime,
+) -> Option<Response<Body>> {
+    let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+    let is_for_token = matches!(
+        segments.as_slice(),
+        [_, "oauth2", "token"] | [_, "oauth2", "v2.0", "token"]
+    );
+    // The number says that a transient error has occurred.
+    is_for_token.then(|| refuse(status, error, 90_033, why, now))
 }
 
 fn unknown_tenant(tenant: &str, now: SystemTime) -> Response<Body> {

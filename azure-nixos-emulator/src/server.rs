@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blob::Secure;
 use crate::error::EmulatorError;
 use crate::fault::deliver;
 
@@ -133,7 +134,7 @@ async fn connection(stream: TcpStream, speaks: Speaks, router: Router, stop: Can
             };
             match peeked {
                 Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => config,
-                Ok(Ok(1)) => return speak(stream, router, stop).await,
+                Ok(Ok(1)) => return speak(stream, router, stop, None).await,
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) => return tracing::debug!(%error, "connection ended early"),
                 Err(_) => return tracing::debug!("a connection stayed silent"),
@@ -146,18 +147,21 @@ async fn connection(stream: TcpStream, speaks: Speaks, router: Router, stop: Can
         shaken = handshake => shaken,
     };
     match shaken {
-        Ok(Ok(stream)) => speak(stream, router, stop).await,
+        Ok(Ok(stream)) => speak(stream, router, stop, Some(Secure)).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake timed out"),
     }
 }
 
-async fn speak<S>(stream: S, router: Router, stop: CancellationToken)
+async fn speak<S>(stream: S, router: Router, stop: CancellationToken, secure: Option<Secure>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = TowerToHyperService::new(router);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(secure) = secure {
+            request.extensions_mut().insert(secure);
+        }
         let answer = hyper::service::Service::call(&service, request);
         async move {
             let answer: Response<Body> = match answer.await {

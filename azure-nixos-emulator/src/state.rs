@@ -60,6 +60,7 @@ pub(crate) enum Inner {
     Disk(DiskInner),
     Image(ImageInner),
     Vm(VmInner),
+    ScaleSet(ScaleSetInner),
 }
 
 /// What no GET shows of a disk.
@@ -87,6 +88,29 @@ pub(crate) struct VmInner {
     pub(crate) changed: SystemTime,
     /// As it was given; no GET shows it, and it cannot change.
     pub(crate) custom_data: Option<String>,
+}
+
+/// What no GET shows of a scale set: its machines, which have documents of their own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ScaleSetInner {
+    /// The number of the next machine; none is given twice.
+    pub(crate) next: u32,
+    /// How often the model changed.
+    pub(crate) model: u64,
+    pub(crate) instances: Vec<Instance>,
+}
+
+/// A machine of a scale set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) number: u32,
+    pub(crate) vm_id: Uuid,
+    pub(crate) power: Power,
+    pub(crate) created: SystemTime,
+    /// When its power state changed.
+    pub(crate) changed: SystemTime,
+    /// Which of the models it has.
+    pub(crate) model: u64,
 }
 
 /// The power state of a virtual machine.

@@ -7,36 +7,12 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use azure_nixos_emulator::{Emulator, SasShape};
-use common::{Client, DISKS, SMALLEST, SUBSCRIPTIONS, builder, disk};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use azure_nixos_emulator::SasShape;
+use common::{Client, DISKS, SMALLEST, SUBSCRIPTIONS, builder, disk, proxied};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
-
-/// A client that sends https through the proxy and trusts the authority.
-fn proxied(emulator: &Emulator) -> reqwest::Client {
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).unwrap())
-        .unwrap();
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(roots)
-    .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .proxy(reqwest::Proxy::https(emulator.proxy_url().unwrap()).unwrap())
-        .build()
-        .unwrap()
-}
 
 /// Writes one page and reads it back.
 async fn page_goes_and_comes(http: &reqwest::Client, sas: &str) {

@@ -438,6 +438,27 @@ async fn image_versions_are_made_of_snapshots_and_disks_of_them() {
         .remove("osProfile");
     let made = client.put(&vm("rg", "web"), COMPUTE, body).await;
     client.succeed(made).await;
+    // The data disks of the image are made with the machine.
+    let machine = client.get(&vm("rg", "web"), COMPUTE).await.body;
+    let profile = &machine["properties"]["storageProfile"];
+    let data_disk = &profile["dataDisks"][0];
+    assert_eq!(
+        (
+            &data_disk["lun"],
+            &data_disk["createOption"],
+            &data_disk["diskSizeGB"]
+        ),
+        (&json!(2), &json!("FromImage"), &json!(2))
+    );
+    let shown = client
+        .get(&disk("rg", data_disk["name"].as_str().unwrap()), DISKS)
+        .await
+        .body;
+    assert_eq!(shown["sku"]["name"], "Premium_LRS");
+    assert_eq!(
+        shown["properties"]["creationData"]["galleryImageReference"],
+        json!({ "id": house.id(&version), "lun": 2 })
+    );
     house.emulator.stop().await;
 }
 

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use azure_nixos_emulator::fault::{FaultRule, Plane};
 use azure_nixos_emulator::{Clock, Operation};
 use common::{
-    Client, DISKS, NETWORK, RESOURCES, SMALLEST, builder, disk, group, image, resource, upload,
+    COMPUTE, Client, DISKS, NETWORK, RESOURCES, SMALLEST, builder, disk, group, image, resource,
+    upload, vm,
 };
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::tempdir;
 
 fn on(operation: &str) -> FaultRule {
@@ -231,7 +232,15 @@ async fn lost_updates_are_answered_and_change_nothing() {
     client.make_uploaded(&emulator, "rg", "os").await;
     client.make_image("rg", "one", "os").await;
     let content = std::fs::read(emulator.disk_file("rg", "os")).unwrap();
-    let before = client.get("/resources", RESOURCES).await.body;
+    client.make_network("rg", "vm").await;
+    // Everything that it remembers, but for operations.
+    let state = || -> Value {
+        let bytes = std::fs::read(dir.path().join("state.json")).unwrap();
+        let state: Value = serde_json::from_slice(&bytes).unwrap();
+        json!([state["groups"], state["resources"]])
+    };
+    client.get("/resources", RESOURCES).await;
+    let before = state();
 
     let lost = emulator
         .faults()
@@ -256,6 +265,10 @@ async fn lost_updates_are_answered_and_change_nothing() {
     }});
     let made = client.put(&network, NETWORK, body).await;
     client.succeed(made).await;
+    let machine = client.vm("rg", "vm", "one");
+    let made = client.put(&vm("rg", "vm"), COMPUTE, machine).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    client.succeed(made).await;
     client.make_group("other").await;
     // Patch and delete.
     let tags = json!({ "tags": { "a": "b" } });
@@ -265,21 +278,22 @@ async fn lost_updates_are_answered_and_change_nothing() {
     client.succeed(patched).await;
     for (path, version) in [
         (disk("rg", "os"), DISKS),
-        (image("rg", "one"), common::COMPUTE),
+        (image("rg", "one"), COMPUTE),
         (group("rg"), RESOURCES),
     ] {
         let deleted = client.delete(&path, version).await;
         assert_eq!(deleted.status, 202, "{path}");
         client.follow(&deleted).await;
     }
-    assert_eq!(emulator.faults().hits(lost), 9);
+    assert_eq!(emulator.faults().hits(lost), 10);
 
     // What cannot be is refused as ever.
     let bad = client.put(&disk("rg", "bad"), DISKS, upload(1)).await;
     assert_eq!(bad.error(), (400, "InvalidParameter"));
 
     emulator.faults().clear();
-    assert_eq!(client.get("/resources", RESOURCES).await.body, before);
+    assert_eq!(client.get(&vm("rg", "vm"), COMPUTE).await.status, 404);
+    assert_eq!(state(), before);
     assert_eq!(client.get(&disk("rg", "new"), DISKS).await.status, 404);
     let groups = client.get("/resourceGroups", RESOURCES).await.body;
     assert_eq!(groups["value"].as_array().unwrap().len(), 1);
@@ -306,6 +320,41 @@ async fn lost_updates_are_answered_and_change_nothing() {
         std::fs::read(emulator.image_file("rg", "two")).unwrap(),
         content
     );
+}
+
+#[tokio::test]
+async fn a_login_fails_in_the_words_of_the_login_service() {
+    let dir = tempdir().unwrap();
+    let emulator = builder(dir.path()).start().await.unwrap();
+    let rule = on("login.token").times(1);
+    let rule = rule
+        .respond(503, "temporarily_unavailable")
+        .header("Retry-After", "1");
+    emulator.faults().add(rule);
+    let url = format!(
+        "{}/{}/oauth2/v2.0/token",
+        emulator.arm_url(),
+        emulator.tenant_id()
+    );
+    let form = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}&scope=https%3A%2F%2Fmanagement.azure.com%2F.default",
+        emulator.client_id(),
+        emulator.client_secret().replace('~', "%7E")
+    );
+    let http = common::http(&emulator);
+    let ask = || http.post(&url).body(form.clone()).send();
+    let refused = ask().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let body: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert_eq!(body["error"], "temporarily_unavailable");
+    assert!(
+        body["error_description"]
+            .as_str()
+            .unwrap()
+            .starts_with("AADSTS90033: ")
+    );
+    assert_eq!(ask().await.unwrap().status(), 200);
 }
 
 #[test]

@@ -635,6 +635,11 @@ async fn bad_versions_are_refused_at_once() {
     }
     let name = house.put(&version("nixos", "1.0"), good.clone()).await;
     assert_eq!(name.error(), (400, "InvalidParameter"));
+    let applications = format!("{}/applications/a", gallery("images"));
+    assert_eq!(
+        house.client.get(&applications, GALLERIES).await.error(),
+        (501, "NotImplemented")
+    );
     let orphan = house.put(&version("none", "1.0.0"), good).await;
     assert_eq!(orphan.error(), (404, "ResourceNotFound"));
     house.emulator.stop().await;
@@ -812,6 +817,27 @@ async fn replication_takes_seven_minutes_by_the_clock() {
         (202, Some("60"))
     );
     finish(begun).await;
+    // The definition does not know yet that the version is gone.
+    let begun = client.put(&path, GALLERIES, json!({ "location": "westus2", "properties": {
+        "storageProfile": { "source": { "id": client.id("rg", "Microsoft.Compute/images", "nixos") } },
+    }})).await;
+    finish(begun).await;
+    let begun = client.delete(&path, GALLERIES).await;
+    clock.advance(Duration::from_secs(91));
+    client.succeed(begun).await;
+    assert_eq!(client.get(&path, GALLERIES).await.status, 404);
+    clock.advance(Duration::from_secs(15));
+    let refused = client.delete(&definition("nixos"), GALLERIES).await;
+    assert_eq!(refused.error(), (409, "CannotDeleteResource"));
+    clock.advance(Duration::from_secs(6));
+    finish(client.delete(&definition("nixos"), GALLERIES).await).await;
+    finish(
+        client
+            .put(&definition("nixos"), GALLERIES, generalized("a"))
+            .await,
+    )
+    .await;
+
     // A group takes all with it.
     finish(client.put(&path, GALLERIES, json!({ "location": "westus2", "properties": {
         "storageProfile": { "source": { "id": client.id("rg", "Microsoft.Compute/images", "nixos") } },

@@ -279,3 +279,69 @@ async fn a_key_pair_is_made_once() {
     assert_eq!(client.delete(&path, COMPUTE).await.status, 204);
     emulator.stop().await;
 }
+
+#[tokio::test]
+async fn rules_of_a_security_group_are_set_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (emulator, client) = started(dir.path()).await;
+    let nsg = resource("rg", "Microsoft.Network/networkSecurityGroups", "web");
+    let rules = format!("{nsg}/securityRules");
+    let rule = |priority: u64, port: &str| {
+        json!({ "properties": {
+            "protocol": "Tcp", "access": "Allow", "direction": "Inbound", "priority": priority,
+            "sourceAddressPrefix": "*", "sourcePortRange": "*",
+            "destinationAddressPrefix": "*", "destinationPortRange": port,
+        }})
+    };
+    let web = format!("{rules}/web");
+    let made = client.put(&web, NETWORK, rule(200, "80")).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert_eq!(made.body["properties"]["provisioningState"], "Updating");
+    client.succeed(made).await;
+    let shown = client.get(&web, NETWORK).await.body;
+    assert_eq!(shown["properties"]["provisioningState"], "Succeeded");
+    assert_eq!(shown["properties"]["destinationPortRange"], "80");
+    let again = client.put(&web, NETWORK, rule(201, "81")).await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    client.succeed(again).await;
+    let listed = client.get(&rules, NETWORK).await.body;
+    let names: Vec<&Value> = listed["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| &rule["name"])
+        .collect();
+    assert_eq!(names, ["ssh", "web"]);
+    let defaults = client
+        .get(&format!("{nsg}/defaultSecurityRules"), NETWORK)
+        .await
+        .body;
+    assert_eq!(defaults["value"].as_array().map(Vec::len), Some(6));
+    for (name, body, code) in [
+        ("more", rule(201, "82"), "SecurityRuleConflict"),
+        ("more", rule(5, "82"), "SecurityRuleInvalidPriority"),
+        ("more", rule(300, "x"), "SecurityRuleInvalidPortRange"),
+        ("-more", rule(300, "82"), "InvalidResourceName"),
+    ] {
+        let refused = client.put(&format!("{rules}/{name}"), NETWORK, body).await;
+        assert_eq!(refused.error(), (400, code), "{}", refused.body);
+    }
+    let gone = client.delete(&web, NETWORK).await;
+    assert_eq!(gone.status, 202);
+    client.follow(&gone).await;
+    assert_eq!(client.get(&web, NETWORK).await.error(), (404, "NotFound"));
+    assert_eq!(client.delete(&web, NETWORK).await.status, 204);
+    // Who knows no version of a type finds one with its provider.
+    let provider = client
+        .get("/providers/microsoft.network", "2022-09-01")
+        .await
+        .body;
+    let kinds = provider["resourceTypes"].as_array().unwrap();
+    let kind = kinds
+        .iter()
+        .find(|kind| kind["resourceType"] == "networkSecurityGroups")
+        .unwrap();
+    let newest = kind["apiVersions"][0].as_str().unwrap();
+    assert_eq!(client.get(&nsg, newest).await.status, 200);
+    emulator.stop().await;
+}

@@ -158,7 +158,11 @@ impl Local {
         if let Some(body) = body {
             request = request
                 .header("content-type", "application/json")
-                .body(body.to_string());
+                // What is no document is sent as it is.
+                .body(
+                    body.as_str()
+                        .map_or_else(|| body.to_string(), ToOwned::to_owned),
+                );
         } else if method != "GET" && method != "HEAD" {
             request = request.header("content-length", "0");
         }

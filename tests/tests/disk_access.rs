@@ -325,3 +325,71 @@ async fn a_source_that_fails_undoes_the_disk() {
         );
     }
 }
+
+/// A service that acknowledges what it does not keep, or keeps something else, is found out before
+/// the footer is written: what is there cannot be taken for the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_loses_or_garbles_is_noticed() {
+    let local = Local::start().await;
+    within(100, "uploads", async {
+        let disk = memory(40 * MIB, 7);
+        let on = |operation: &str| FaultRule::on(operation.parse().unwrap()).times(1);
+        for (name, rule, verify) in [
+            (
+                "lost",
+                on("blob.putPage").after(1).lose_update(),
+                Verify::Ranges,
+            ),
+            (
+                "garbled",
+                on("blob.putPage").after(1).seed(3).corrupt_stored(),
+                Verify::Contents,
+            ),
+            (
+                "misread",
+                on("blob.get").seed(4).corrupt_read(),
+                Verify::Contents,
+            ),
+        ] {
+            let (client, access) = fresh(&local, name, vhd_length(disk.virtual_size())).await;
+            let fault = local.emulator.faults().add(rule);
+            let error = VhdUploader::new(disk.clone(), access)
+                .verify(verify)
+                .await
+                .unwrap_err();
+            assert_eq!(local.emulator.faults().hits(fault), 1, "{name}");
+            assert_eq!(error.kind(), ErrorKind::Integrity, "{name}: {error}");
+            let content = std::fs::read(local.emulator.disk_file("disks", name)).unwrap();
+            let footer = &content[content.len() - 512..];
+            assert!(footer.iter().all(|byte| *byte == 0), "{name}");
+            let ended = client.end_disk_access("disks", name).await;
+            assert!(
+                ended.is_err(),
+                "{name}: Azure takes no disk without a footer"
+            );
+        }
+    })
+    .await;
+}
+
+/// A resource that Azure said it made and did not is an error, and nothing stays behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_was_never_made_is_an_error() {
+    let local = Local::start().await;
+    within(60, "an upload", async {
+        let disk = memory(21 * MIB, 3);
+        fresh(&local, "other", vhd_length(20 * MIB)).await;
+        let before = local.state().await;
+        let rule = FaultRule::on("disks.createOrUpdate".parse().unwrap());
+        let fault = local.emulator.faults().add(rule.times(1).lose_update());
+        let upload = DiskUpload::new(&local.azure, "disks", "never", disk.clone());
+        let error = upload.await.unwrap_err();
+        assert_eq!(local.emulator.faults().hits(fault), 1);
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(local.state().await == before);
+        let upload = DiskUpload::new(&local.azure, "disks", "never", disk.clone());
+        upload.await.unwrap();
+        assert_arrived(&disk, &local.emulator.disk_file("disks", "never"));
+    })
+    .await;
+}

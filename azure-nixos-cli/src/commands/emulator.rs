@@ -25,6 +25,8 @@ struct Shown<'a> {
     tenant: String,
     client_id: String,
     client_secret: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<&'a str>,
 }
 
 pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure> {
@@ -41,7 +43,14 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
             builder = builder.fault(rule);
         }
     }
+    if let Some(port) = args.proxy_port {
+        builder = builder.proxy_port(port);
+    }
+    if let Some(suffix) = args.blob_host {
+        builder = builder.blob_host(suffix);
+    }
     let emulator = builder
+        .blob_https(args.blob_https)
         .state_dir(&directory)
         .unregistered(args.unregistered)
         .arm_port(args.port)
@@ -58,19 +67,24 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
         tenant: emulator.tenant_id(),
         client_id: emulator.client_id(),
         client_secret: emulator.client_secret(),
+        proxy: emulator.proxy_url(),
     };
     match global.output {
         Format::Json => output::json(&shown)?,
-        Format::Text => output::result(&format!(
-            "Resource Manager  {}\npage blobs        {}\nCA certificate    {}\nsubscription      {}\ntenant            {}\nservice principal {} (secret: {})",
-            shown.arm,
-            shown.blob,
-            shown.ca,
-            shown.subscription,
-            shown.tenant,
-            shown.client_id,
-            shown.client_secret
-        ))?,
+        Format::Text => {
+            let proxy = shown.proxy.map(|url| format!("proxy             {url}\n"));
+            output::result(&format!(
+                "Resource Manager  {}\npage blobs        {}\n{}CA certificate    {}\nsubscription      {}\ntenant            {}\nservice principal {} (secret: {})",
+                shown.arm,
+                shown.blob,
+                proxy.unwrap_or_default(),
+                shown.ca,
+                shown.subscription,
+                shown.tenant,
+                shown.client_id,
+                shown.client_secret
+            ))?;
+        }
     }
     output::note(&format!("serving {} until Ctrl-C", directory.display()));
     interrupted().await;

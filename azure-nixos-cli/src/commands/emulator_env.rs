@@ -71,6 +71,10 @@ fn parts(running: &Running, no_proxy: Option<&str>) -> Vec<Part> {
         }
     }
     let direct = direct.join(",");
+    let proxies = running.proxy_url.iter().flat_map(|proxy| {
+        let names = ["HTTPS_PROXY", "https_proxy"];
+        names.map(|name| (name, proxy.clone()))
+    });
     vec![
         Part {
             whose: "The Azure SDKs and azure-nixos",
@@ -92,8 +96,11 @@ fn parts(running: &Running, no_proxy: Option<&str>) -> Vec<Part> {
             ],
         },
         Part {
-            whose: "What is here is not reached through a proxy",
-            variables: vec![("NO_PROXY", direct.clone()), ("no_proxy", direct)],
+            whose: "Azure's own host names lead here, loopback is reached without a proxy",
+            variables: proxies
+                .into_iter()
+                .chain([("NO_PROXY", direct.clone()), ("no_proxy", direct)])
+                .collect(),
         },
         Part {
             whose: "az, with a configuration of its own",

@@ -289,17 +289,20 @@ fn the_environment_of_one_that_runs() {
 }
 
 /// In a shell that took the environment over, the program itself finds the local Azure as it would
-/// find Azure, whatever is in the names of directories.
+/// find Azure, by Azure's own host names and whatever is in the names of directories.
 #[test]
 fn a_shell_takes_the_environment_over() {
     let place = Place::new();
     let state = place.path("it's $HOME \\ \"quoted\"");
     let state = state.to_str().unwrap();
-    let (running, said) = serve(&place, &["--state-dir", state]);
+    let names = ["--proxy-port", "0", "--blob-host", "blob.storage.azure.net"];
+    let (running, said) = serve(&place, &[&["--state-dir", state][..], &names].concat());
+    let proxy = said["proxy"].as_str().unwrap();
+    assert!(proxy.starts_with("http://127.0.0.1:"), "{proxy}");
     disks::make(&place.path("disk.raw"), Table::Mbr, 24, 4);
     let script = r#"
         eval "$("$1" emulator env --state-dir "$2")" || exit 1
-        printf '%s\n' "$AZURE_CONFIG_DIR" "$SSL_CERT_FILE" "$NO_PROXY"
+        printf '%s\n' "$AZURE_CONFIG_DIR" "$SSL_CERT_FILE" "$NO_PROXY" "$HTTPS_PROXY"
         "$1" upload-vhd disk.raw -g g -n disk
     "#;
     let mut command = place.command(&[]);
@@ -323,7 +326,8 @@ fn a_shell_takes_the_environment_over() {
     assert_eq!(lines[0], format!("{state}/az"));
     assert_eq!(lines[1], said["ca"].as_str().unwrap());
     assert_eq!(lines[2], "localhost,127.0.0.1,example.com");
-    assert!(lines[3].ends_with("/disks/disk"), "{lines:?}");
+    assert_eq!(lines[3], proxy);
+    assert!(lines[4].ends_with("/disks/disk"), "{lines:?}");
     let uploaded = std::fs::read(Path::new(state).join("disks/g/disk.vhd")).unwrap();
     let content = std::fs::read(place.path("disk.raw")).unwrap();
     assert!(uploaded[..content.len()] == content[..]);

@@ -9,7 +9,7 @@ use super::id::{Kind, ResourceId};
 use super::lro::{Dialect, Work};
 use super::resources::check_tags;
 use super::shape::{Shape, TAGS};
-use super::{Context, disks, names, subscriptions, vms};
+use super::{Context, disks, names, storage, subscriptions, vms};
 use crate::state::{Group, Inner};
 
 const GROUP: Shape = Shape::Object(&[
@@ -240,6 +240,11 @@ pub(crate) fn deleted(context: &mut Context<'_>, name: &str) -> Option<Result<Op
         };
         if matches!(resource.inner, Inner::Vm(_)) {
             vms::release(context, &resource);
+        }
+        if resource.body["type"] == "Microsoft.Storage/storageAccounts"
+            && let Err(error) = storage::removed(context, &resource)
+        {
+            return Some(Err(error));
         }
         let removed = match &resource.inner {
             Inner::Disk(_) => disks::remove_content(context.arm.blobs(), &resource),

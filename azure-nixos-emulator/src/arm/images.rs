@@ -97,7 +97,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let generation = properties["hyperVGeneration"].clone();
     let mut profile = profile.clone();
     let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
-    check_os_disk(&os_disk, &generation, &profile["osDisk"])?;
+    check_os_disk(context, &os_disk, &generation, &profile["osDisk"])?;
     let mut frozen = is_snapshot(&os_disk);
     let file = context.arm.settings().image_file(&put.id.group, name);
     let mut files = vec![(file_of(context, &os_disk)?, file.clone())];
@@ -206,8 +206,13 @@ fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> 
 }
 
 /// Refuses a disk that is not ready, or that contradicts what the image is said to be.
-fn check_os_disk(disk: &Resource, generation: &Value, image: &Value) -> Result<()> {
-    disks::refuse_active_access(disk, "creating an image from it")?;
+fn check_os_disk(
+    context: &Context<'_>,
+    disk: &Resource,
+    generation: &Value,
+    image: &Value,
+) -> Result<()> {
+    disks::refuse_active_access(context, disk, "creating an image from it")?;
     if !matches!(disks::state_of(disk), "Unattached" | "Reserved") {
         return Err(disks::wrong_state(disk, "made an image of"));
     }

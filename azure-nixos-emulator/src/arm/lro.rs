@@ -21,7 +21,10 @@ use uuid::Uuid;
 use super::answer::{Answer, Result};
 use super::clock_text::{ticks, timestamp};
 use super::error::{ArmError, Origin};
-use super::{Context, deployments, disks, gallery, groups, images, network, vms};
+use super::{
+    Context, deployments, disks, gallery, groups, images, network, scale_sets, storage, vms,
+};
+use crate::assumption::Assumption;
 use crate::login::signature;
 use crate::state::Power;
 
@@ -37,6 +40,8 @@ pub(crate) enum Dialect {
     Gallery,
     Network,
     Group,
+    /// The making of a storage account: `Location` alone, and then the account.
+    Storage,
 }
 
 /// What is left to do when an operation ends.
@@ -82,6 +87,12 @@ pub(crate) enum Work {
     VmDisksChanged,
     VmPower(Power),
     VmDeleted,
+    ScaleSetUpdated,
+    /// Of the machines with these numbers.
+    InstancesPower(Vec<u32>, Power),
+    InstancesUpgraded(Vec<u32>),
+    InstancesDeleted(Vec<u32>),
+    ScaleSetDeleted,
     NetworkUpdated,
     /// A subnet of the virtual network.
     SubnetUpdated(String),
@@ -90,6 +101,7 @@ pub(crate) enum Work {
     SecurityRuleDeleted(String),
     NetworkDeleted,
     GroupDeleted,
+    StorageCreated,
     /// Nothing: the update was lost.
     Lost {
         /// What it looks like to its client.
@@ -170,7 +182,7 @@ impl Operation {
         matches!(self.status, Status::Running)
     }
 
-    fn is_deletion(&self) -> bool {
+    pub(crate) fn is_deletion(&self) -> bool {
         matches!(
             self.work,
             Work::DiskDeleted
@@ -178,6 +190,8 @@ impl Operation {
                 | Work::GalleryDeleted
                 | Work::VersionDeleted
                 | Work::VmDeleted
+                | Work::InstancesDeleted(_)
+                | Work::ScaleSetDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
                 | Work::SecurityRuleDeleted(_)
@@ -228,11 +242,17 @@ impl Context<'_> {
             Dialect::Disk => true,
             Dialect::Compute | Dialect::Gallery | Dialect::Network => {
                 operation.is_deletion()
-                    || matches!(operation.work, Work::VmPower(_) | Work::VmDisksChanged)
+                    || matches!(
+                        operation.work,
+                        Work::VmPower(_)
+                            | Work::VmDisksChanged
+                            | Work::InstancesPower(..)
+                            | Work::InstancesUpgraded(_)
+                    )
             }
-            Dialect::Group => true,
+            Dialect::Group | Dialect::Storage => true,
         };
-        if operation.dialect != Dialect::Group {
+        if !matches!(operation.dialect, Dialect::Group | Dialect::Storage) {
             answer = answer.with_header("azure-asyncoperation", self.url(operation, false));
         }
         // The provider of disks does not send it.
@@ -257,6 +277,9 @@ impl Context<'_> {
             "Another operation on this resource is in progress: '{resource}'. Wait until it has ended and try again."
         );
         Err(match origin {
+            Origin::Network if self.assumes(Assumption::BusyNetworkIsConflict) => {
+                ArmError::network(409, "AnotherOperationInProgress", message)
+            }
             Origin::Network => {
                 ArmError::network(429, "RetryableErrorDueToAnotherOperation", message)
                     .with_header("retry-after", "1")
@@ -318,6 +341,12 @@ impl Context<'_> {
                     format!("p={partition}{monitor}&"),
                 )
             }
+            Dialect::Storage => (
+                format!(
+                    "/subscriptions/{subscription}/providers/Microsoft.Storage/locations/{location}/asyncoperations/{id}"
+                ),
+                "monitor=true&".to_owned(),
+            ),
             Dialect::Gallery => {
                 let monitor = if is_location { "monitor=true&" } else { "" };
                 (
@@ -419,6 +448,7 @@ impl Context<'_> {
                 Ok(self.monitor(&operation))
             }
             Dialect::Network => Ok(self.bare_status(&operation)),
+            Dialect::Storage => Ok(self.monitor(&operation)),
             Dialect::Group => Err(ArmError::no_such_path(&self.call.path)),
         }
     }
@@ -511,6 +541,12 @@ impl Context<'_> {
             }
         };
         match &operation.status {
+            Status::Running
+                if matches!(operation.dialect, Dialect::Disk | Dialect::Compute)
+                    && self.assumes(Assumption::ResultIsEmptyWhileRunning) =>
+            {
+                Answer::empty(200)
+            }
             Status::Running => self.waiting(operation, again(Answer::empty(202))),
             Status::Succeeded(Some(output)) => Answer::json(200, self.shown(output)),
             // A type of no content, as recorded.
@@ -659,6 +695,13 @@ impl Context<'_> {
             Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
             Work::VmPower(power) => Some(vms::powered(self, id, *power)),
             Work::VmDeleted => Some(vms::deleted(self, id)),
+            Work::ScaleSetUpdated => Some(scale_sets::updated(self, id)),
+            Work::InstancesPower(numbers, power) => {
+                Some(scale_sets::powered(self, id, numbers, *power))
+            }
+            Work::InstancesUpgraded(numbers) => Some(scale_sets::upgraded(self, id, numbers)),
+            Work::InstancesDeleted(numbers) => Some(scale_sets::removed(self, id, numbers)),
+            Work::ScaleSetDeleted => Some(scale_sets::deleted(self, id)),
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),
@@ -667,6 +710,7 @@ impl Context<'_> {
             }
             Work::NetworkDeleted => Some(network::deleted(self, id)),
             Work::GroupDeleted => groups::deleted(self, id),
+            Work::StorageCreated => Some(storage::created(self, id)),
             Work::Lost { output, .. } => Some(Ok(output.clone())),
         }
     }

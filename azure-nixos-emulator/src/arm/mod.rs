@@ -13,6 +13,7 @@ pub(crate) mod deployments;
 mod directory;
 mod disks;
 pub(crate) mod error;
+mod faults;
 mod footer;
 mod gallery;
 mod groups;
@@ -21,7 +22,6 @@ mod id;
 mod identities;
 mod images;
 mod journal;
-mod lost;
 pub(crate) mod lro;
 mod names;
 mod network;
@@ -33,9 +33,11 @@ mod resource_filter;
 mod resources;
 mod roles;
 mod route;
+mod scale_sets;
 mod shape;
 mod skus;
 mod ssh_keys;
+mod storage;
 mod subscriptions;
 mod versions;
 mod vms;
@@ -59,6 +61,7 @@ use self::error::ArmError;
 use self::id::{Kind, ResourceId};
 use self::journal::{Answered, Journal};
 use self::pace::Timing;
+use crate::assumption::Assumption;
 use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
 use crate::clock::Clock;
@@ -86,6 +89,8 @@ pub(crate) struct Settings {
     /// How many items an answer to a list has at most.
     pub(crate) page_size: Option<NonZeroUsize>,
     pub(crate) access: Access,
+    /// What is done in another way than by default.
+    pub(crate) assumed: Vec<Assumption>,
 }
 
 /// Who may do what, and from when on.
@@ -405,20 +410,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         headers,
     } = &action
     {
-        let message = message
-            .clone()
-            .unwrap_or_else(|| format!("An injected fault: {code}."));
-        let error = ArmError::compute(*status, code, message);
-        let mut response = arm.respond(&call, error.into(), true);
-        for (name, value) in headers {
-            if let (Ok(name), Ok(value)) = (
-                header::HeaderName::try_from(name),
-                header::HeaderValue::try_from(value),
-            ) {
-                response.headers_mut().insert(name, value);
-            }
-        }
-        response
+        arm.respond_by_rule(&call, *status, code, message.as_deref(), headers)
     } else if let Some(response) = login::answer(
         &arm.identity,
         call.base.as_deref().unwrap_or(&arm.settings.arm_url),

@@ -69,11 +69,16 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         // Such failures have the same time at their start and at their end.
         Work::VersionRefused { .. } => pace(0, Some(60), Some(60), Some(60)),
         Work::VersionDeleted => pace(90_000, Some(60), Some(60), Some(60)),
-        Work::VmCreated => pace(40_000, Some(10), Some(50), None),
+        // Of scale sets no recording shows the times: they are those of machines.
+        Work::VmCreated | Work::ScaleSetUpdated => pace(40_000, Some(10), Some(50), None),
         Work::VmUpdated | Work::VmDisksChanged => pace(10_000, Some(10), None, None),
         Work::VmPower(Power::Stopped) => pace(10_000, None, None, None),
-        Work::VmPower(_) => pace(30_000, Some(10), Some(36), None),
-        Work::VmDeleted => pace(40_000, Some(10), Some(30), None),
+        Work::VmPower(_) | Work::InstancesPower(..) | Work::InstancesUpgraded(_) => {
+            pace(30_000, Some(10), Some(36), None)
+        }
+        Work::VmDeleted | Work::InstancesDeleted(_) | Work::ScaleSetDeleted => {
+            pace(40_000, Some(10), Some(30), None)
+        }
         Work::NetworkUpdated if kind == Some(Kind::PublicIp) => {
             pace(4_000, Some(1), Some(2), Some(2))
         }
@@ -84,6 +89,7 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::NetworkDeleted | Work::SubnetDeleted(_) | Work::SecurityRuleDeleted(_) => {
             pace(10_000, Some(10), Some(10), Some(10))
         }
+        Work::StorageCreated => pace(17_000, Some(17), Some(17), Some(17)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
         Work::Lost { seems, .. } => recorded(seems, resource),
     }
@@ -96,6 +102,16 @@ impl Timing {
             Self::Uniform(delay) => delay,
             // It is said to take minutes at times; no recording shows how many.
             Self::LikeAzure => Duration::from_secs(30),
+        }
+    }
+
+    /// How long a gallery takes to see that something inside of it is gone, after the operation
+    /// that deleted it. It is reported of Azure, with about this time: what was around it cannot be
+    /// deleted before.
+    pub(crate) fn gallery_lag(self) -> Duration {
+        match self {
+            Self::Uniform(_) => Duration::ZERO,
+            Self::LikeAzure => Duration::from_secs(20),
         }
     }
 

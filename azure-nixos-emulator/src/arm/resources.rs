@@ -9,7 +9,8 @@ use super::error::ArmError;
 use super::id::{Kind, ResourceId, leaf, same};
 use super::resource_filter::ResourceFilter;
 use super::shape::Shape;
-use super::{Context, network, subscriptions, vms};
+use super::{Context, network, scale_sets, storage, subscriptions, vms};
+use crate::assumption::Assumption;
 use crate::state::{Group, Inner, Resource};
 
 /// A PUT that has passed what every PUT has to pass.
@@ -23,6 +24,19 @@ pub(crate) struct Put {
 }
 
 impl Context<'_> {
+    /// Whether an alternative to the default is to be done.
+    pub(crate) fn assumes(&self, alternative: Assumption) -> bool {
+        self.arm.settings().assumed.contains(&alternative)
+    }
+
+    /// Whether a resource is not to be seen any more, as it is being deleted.
+    pub(crate) fn is_going(&self, group: &str, kind: Kind, name: &str) -> bool {
+        self.assumes(Assumption::DeletingIsGone)
+            && self
+                .existing(group, kind, name)
+                .is_ok_and(|found| found.body["properties"]["provisioningState"] == "Deleting")
+    }
+
     /// A group that has to exist. The errors are Resource Manager's.
     pub(crate) fn group(&self, name: &str) -> Result<&Group> {
         self.state
@@ -119,6 +133,9 @@ impl Context<'_> {
         if matches!(resource.inner, Inner::Network) {
             network::show(self.state, &resource.id, &mut body);
         }
+        if body["type"] == "Microsoft.Storage/storageAccounts" {
+            storage::show(self, &mut body);
+        }
         body
     }
 
@@ -129,6 +146,9 @@ impl Context<'_> {
             .values()
             .filter(|other| match other.inner {
                 Inner::Vm(_) => vms::uses(&other.body).iter().any(|used| same(used, id)),
+                Inner::ScaleSet(_) => scale_sets::uses(&other.body)
+                    .iter()
+                    .any(|used| same(used, id)),
                 Inner::Network => network::uses(&other.body).iter().any(|used| same(used, id)),
                 Inner::Plain | Inner::Disk(_) | Inner::Image(_) => false,
             })

@@ -10,7 +10,7 @@ use super::id::Kind;
 use super::network::{nic, nsg, public_ip, security_rule, vnet};
 use super::{
     Context, deployments, disks, gallery, groups, identities, images, permissions, providers,
-    roles, skus, ssh_keys, subscriptions, versions, vms,
+    roles, scale_sets, skus, ssh_keys, storage, subscriptions, versions, vms,
 };
 
 /// Answers a request that carries a good token.
@@ -109,7 +109,8 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             context.api_version = versions::check(parts[3], "locations", version)?;
             match (*namespace, *kind, id) {
                 ("microsoft.compute", "diskoperations" | "operations" | "capsoperations", [_])
-                | ("microsoft.network", "operations" | "operationresults", [_]) => {
+                | ("microsoft.network", "operations" | "operationresults", [_])
+                | ("microsoft.storage", "asyncoperations", [_]) => {
                     context.provider_operation(parts[6], parts[7])
                 }
                 ("microsoft.compute", "usages", []) => skus::usages(context, location),
@@ -121,6 +122,10 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             versions::check("Microsoft.Compute", "skus", version)?;
             require_get(&call.method)?;
             skus::list(context)
+        }
+        ["providers", "microsoft.storage", "checknameavailability"] => {
+            versions::check("Microsoft.Storage", "checkNameAvailability", version)?;
+            storage::check_name(context)
         }
         ["providers", _, _] => {
             let (kind, ..) = kind(context, parts[3], &parts[4..])?;
@@ -180,6 +185,9 @@ fn resource(
 ) -> Result {
     let call = context.call;
     match (kind, call.method.as_str(), below) {
+        (_, "GET", []) if context.is_going(group, kind, name) => {
+            Err(ArmError::resource_not_found(kind, name, group))
+        }
         (Kind::Vm, "GET", []) => vms::get(context, group, name),
         (Kind::GalleryVersion, "GET", []) => gallery::versions::get(context, group, name),
         (_, "GET", []) => context.get(group, kind, name),
@@ -197,6 +205,9 @@ fn resource(
         (Kind::Image, "DELETE", []) => images::delete(context, group, name),
         (Kind::Gallery | Kind::GalleryImage | Kind::GalleryVersion, method, []) => {
             gallery::answer(context, kind, method, group, name)
+        }
+        (Kind::Gallery | Kind::GalleryImage | Kind::GalleryVersion, ..) => {
+            Err(gallery::not_here(parts[0]))
         }
         (Kind::Vm, "PUT", []) => vms::put(context, group, name),
         (Kind::Vm, "PATCH", []) => vms::patch(context, group, name),
@@ -218,6 +229,10 @@ fn resource(
         (Kind::SshKey, "PATCH", []) => ssh_keys::patch(context, group, name),
         (Kind::SshKey, "DELETE", []) => ssh_keys::delete(context, group, name),
         (Kind::SshKey, "POST", ["generatekeypair"]) => ssh_keys::generate(context, group, name),
+        (Kind::ScaleSet, "PUT", []) => scale_sets::put(context, group, name),
+        (Kind::ScaleSet, "PATCH", []) => scale_sets::patch(context, group, name),
+        (Kind::ScaleSet, "DELETE", []) => scale_sets::delete(context, group, name),
+        (Kind::ScaleSet, _, [_, ..]) => scale_sets::answer(context, group, name, below, parts),
         (Kind::Vnet, "PUT", []) => vnet::put(context, group, name),
         (Kind::Vnet, "DELETE", []) => vnet::delete(context, group, name),
         (Kind::Vnet, "GET", ["subnets"]) => vnet::list_subnets(context, group, name),
@@ -242,6 +257,13 @@ fn resource(
         (Kind::PublicIp, "DELETE", []) => public_ip::delete(context, group, name),
         (Kind::Nic, "PUT", []) => nic::put(context, group, name),
         (Kind::Nic, "DELETE", []) => nic::delete(context, group, name),
+        (Kind::StorageAccount, "PUT", []) => storage::put(context, group, name),
+        (Kind::StorageAccount, "PATCH", []) => storage::patch(context, group, name),
+        (Kind::StorageAccount, "DELETE", []) => storage::delete(context, group, name),
+        (Kind::StorageAccount, "POST", ["listkeys"]) => storage::list_keys(context, group, name),
+        (Kind::StorageAccount, "POST", ["regeneratekey"]) => {
+            storage::regenerate_key(context, group, name)
+        }
         (Kind::Vnet | Kind::Nsg | Kind::PublicIp | Kind::Nic, "PATCH", []) => {
             super::network::patch_tags(context, group, kind, name)
         }

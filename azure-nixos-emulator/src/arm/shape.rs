@@ -40,9 +40,20 @@ impl Shape {
     }
 
     /// Brings the names of fields into the model's case, as Resource Manager does with the resources
-    /// of a template. A name that is there in the right case as well stays as it is.
+    /// of a template, and flags and numbers out of strings, which the providers do: az writes both.
+    /// A name that is there in the right case as well stays as it is.
     pub(crate) fn fold(&self, value: &mut Value) {
-        match (self, value) {
+        match (self, &mut *value) {
+            (Self::Flag, Value::String(text)) => {
+                if let Ok(flag) = text.to_ascii_lowercase().parse::<bool>() {
+                    *value = Value::from(flag);
+                }
+            }
+            (Self::Number, Value::String(text)) => {
+                if let Ok(number) = text.parse::<i64>() {
+                    *value = Value::from(number);
+                }
+            }
             (Self::List(item), Value::Array(values)) => {
                 values.iter_mut().for_each(|value| item.fold(value));
             }
@@ -230,8 +241,8 @@ mod tests {
     fn a_template_may_write_fields_in_any_case() {
         let mut body = json!({
             "Location": "x",
-            "disks": [{"createoption": "Attach", "diskSizeGb": 1, "unknown": 2}],
-            "tags": {"Location": "kept"},
+            "disks": [{"createoption": "Attach", "diskSizeGb": "1", "unknown": 2}],
+            "tags": {"Location": "kept", "number": "1"},
         });
         MODEL.fold(&mut body);
         assert_eq!(
@@ -239,7 +250,7 @@ mod tests {
             json!({
                 "location": "x",
                 "disks": [{"createOption": "Attach", "diskSizeGB": 1, "unknown": 2}],
-                "tags": {"Location": "kept"},
+                "tags": {"Location": "kept", "number": "1"},
             })
         );
     }

@@ -256,6 +256,11 @@ impl Size {
             .find(|size| size.name.eq_ignore_ascii_case(name))
     }
 
+    /// The names of all sizes.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        SIZES.iter().map(|size| size.name)
+    }
+
     /// Whether its disks can be premium ones; its name says so.
     fn has_premium_storage(&self) -> bool {
         let short = self.name.trim_start_matches("Standard_");
@@ -371,16 +376,29 @@ pub(crate) fn sizes(location: &str) -> Result {
     Ok(Answer::json(200, json!({ "value": all })))
 }
 
-/// The cores that machines have in a location; of one family, or of all.
+/// The cores that machines have in a location, those of scale sets included; of one family, or of
+/// all.
 pub(crate) fn cores_used(context: &Context<'_>, location: &str, family: Option<&str>) -> u64 {
     context
         .state
         .resources
         .values()
-        .filter(|vm| matches!(vm.inner, Inner::Vm(_)) && vm.body["location"] == location)
-        .filter_map(|vm| Size::find(vm.body["properties"]["hardwareProfile"]["vmSize"].as_str()?))
-        .filter(|size| family.is_none_or(|family| size.family == family))
-        .map(|size| size.cores)
+        .filter(|resource| resource.body["location"] == location)
+        .filter_map(|resource| {
+            let (size, count) = match resource.inner {
+                Inner::Vm(_) => (&resource.body["properties"]["hardwareProfile"]["vmSize"], 1),
+                Inner::ScaleSet(_) => (
+                    &resource.body["sku"]["name"],
+                    resource.body["sku"]["capacity"]
+                        .as_u64()
+                        .unwrap_or_default(),
+                ),
+                _ => return None,
+            };
+            Some((Size::find(size.as_str()?)?, count))
+        })
+        .filter(|(size, _)| family.is_none_or(|family| size.family == family))
+        .map(|(size, count)| size.cores * count)
         .sum()
 }
 

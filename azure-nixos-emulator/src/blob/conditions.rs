@@ -6,9 +6,6 @@ use super::dates;
 use super::refusal::Refusal;
 use super::request::header;
 
-/// Nothing can change the sequence number of a managed disk, so it is always this.
-const SEQUENCE_NUMBER: u64 = 0;
-
 /// The conditions of a request.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
@@ -16,7 +13,8 @@ pub(super) struct Conditions {
     if_none_match: Option<Vec<String>>,
     modified_since: Option<u64>,
     unmodified_since: Option<u64>,
-    sequence_number_met: bool,
+    /// The numbers that the blob's own has to be at most, less than, and equal to.
+    sequence_number: [Option<u64>; 3],
 }
 
 /// The ETag of a version, quotes included.
@@ -29,13 +27,6 @@ impl Conditions {
     pub(super) fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
         if header(headers, "x-ms-if-tags")?.is_some() {
             return Err(Refusal::unsupported_header("x-ms-if-tags"));
-        }
-        if header(headers, "x-ms-lease-id")?.is_some() {
-            return Err(Refusal::new(
-                StatusCode::PRECONDITION_FAILED,
-                "LeaseNotPresentWithBlobOperation",
-                "There is currently no lease on the blob.",
-            ));
         }
         let tags = |name| {
             Ok::<_, Refusal>(header(headers, name)?.map(|text| {
@@ -51,28 +42,24 @@ impl Conditions {
                 })
                 .transpose()
         };
-        let mut sequence_number_met = true;
-        for (name, met) in [
-            (
-                "x-ms-if-sequence-number-le",
-                u64::le as fn(&u64, &u64) -> bool,
-            ),
-            ("x-ms-if-sequence-number-lt", u64::lt),
-            ("x-ms-if-sequence-number-eq", u64::eq),
-        ] {
-            if let Some(text) = header(headers, name)? {
-                let number = text
-                    .parse::<u64>()
-                    .map_err(|_| Refusal::invalid_header(name, text))?;
-                sequence_number_met &= met(&SEQUENCE_NUMBER, &number);
-            }
-        }
+        let number = |name| {
+            header(headers, name)?
+                .map(|text| {
+                    text.parse::<u64>()
+                        .map_err(|_| Refusal::invalid_header(name, text))
+                })
+                .transpose()
+        };
         Ok(Self {
             if_match: tags("if-match")?,
             if_none_match: tags("if-none-match")?,
             modified_since: date("if-modified-since")?,
             unmodified_since: date("if-unmodified-since")?,
-            sequence_number_met,
+            sequence_number: [
+                number("x-ms-if-sequence-number-le")?,
+                number("x-ms-if-sequence-number-lt")?,
+                number("x-ms-if-sequence-number-eq")?,
+            ],
         })
     }
 
@@ -85,8 +72,12 @@ impl Conditions {
     }
 
     /// Refuses a write whose conditions are not met.
-    pub(super) fn check_write(&self, version: u64) -> Result<(), Refusal> {
-        if !self.sequence_number_met {
+    pub(super) fn check_write(&self, version: u64, sequence_number: u64) -> Result<(), Refusal> {
+        let [most, above, equal] = self.sequence_number;
+        if most.is_some_and(|most| sequence_number > most)
+            || above.is_some_and(|above| sequence_number >= above)
+            || equal.is_some_and(|equal| sequence_number != equal)
+        {
             return Err(Refusal::new(
                 StatusCode::PRECONDITION_FAILED,
                 "SequenceNumberConditionNotMet",
@@ -124,6 +115,21 @@ impl Conditions {
             .unmodified_since
             .is_some_and(|date| dates::whole_second(version) > date);
         differs || newer
+    }
+
+    /// Refuses to write over nothing where the client wants it unchanged.
+    pub(super) fn check_absent(&self) -> Result<(), Refusal> {
+        if self.if_match.is_some() {
+            return Err(Refusal::condition());
+        }
+        Ok(())
+    }
+
+    /// Whether the client wants that nothing is there.
+    pub(super) fn wants_nothing_there(&self) -> bool {
+        self.if_none_match
+            .as_ref()
+            .is_some_and(|tags| tags.iter().any(|tag| tag == "*"))
     }
 
     /// The client wanted it changed.
@@ -181,13 +187,16 @@ mod tests {
             ("x-ms-if-sequence-number-eq", "1".into(), false, true),
         ] {
             let parsed = conditions(&[(name, &value)]).unwrap();
-            assert_eq!(parsed.check_write(version).is_ok(), write, "{name} {value}");
+            assert_eq!(
+                parsed.check_write(version, 0).is_ok(),
+                write,
+                "{name} {value}"
+            );
             assert_eq!(parsed.check_read(version).is_ok(), read, "{name} {value}");
         }
         for (name, value) in [
             ("if-modified-since", "soon"),
             ("x-ms-if-sequence-number-eq", "x"),
-            ("x-ms-lease-id", "1"),
             ("x-ms-if-tags", "a=b"),
         ] {
             conditions(&[(name, value)]).unwrap_err();

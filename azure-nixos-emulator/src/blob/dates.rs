@@ -54,6 +54,21 @@ pub(super) fn parse_http_date(text: &str) -> Option<u64> {
         .checked_mul(TICKS_PER_SECOND)
 }
 
+/// Ticks of a time of ISO 8601 in UTC, as signatures have it: a day, or with hours and minutes, or
+/// with seconds and perhaps their fraction.
+pub(super) fn parse_iso(text: &str) -> Option<u64> {
+    let day = format_description!("[year]-[month]-[day]");
+    let minutes = format_description!("[year]-[month]-[day]T[hour]:[minute]Z");
+    let fraction =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond]Z");
+    let parsed = [ISO_SECONDS, minutes, fraction]
+        .iter()
+        .find_map(|form| PrimitiveDateTime::parse(text, form).ok())
+        .or_else(|| Some(time::Date::parse(text, day).ok()?.midnight()))?
+        .assume_utc();
+    u64::try_from((parsed - EPOCH).whole_nanoseconds() / 100).ok()
+}
+
 /// The second a version falls into, as ticks: what `If-Modified-Since` compares.
 pub(super) fn whole_second(ticks: u64) -> u64 {
     ticks - ticks % TICKS_PER_SECOND
@@ -76,5 +91,24 @@ mod tests {
             Some(whole_second(ticks(time)))
         );
         assert_eq!(parse_http_date("yesterday"), None);
+        assert_eq!(iso_seconds(time), "1994-11-06T08:49:37Z");
+        assert_eq!(parse_iso("1994-11-06T08:49:37.1234567Z"), Some(ticks(time)));
+        for (text, seconds) in [
+            ("1994-11-06T08:49:37Z", 0),
+            ("1994-11-06T08:49Z", 37),
+            ("1994-11-06", 8 * 3600 + 49 * 60 + 37),
+        ] {
+            let expected = whole_second(ticks(time)) - seconds * TICKS_PER_SECOND;
+            assert_eq!(parse_iso(text), Some(expected), "{text}");
+        }
+        for bad in [
+            "",
+            "soon",
+            "1994-11-06T08:49:37",
+            "1994-11-06T08Z",
+            "1994-13-06",
+        ] {
+            assert_eq!(parse_iso(bad), None, "{bad}");
+        }
     }
 }

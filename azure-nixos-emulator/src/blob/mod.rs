@@ -25,11 +25,13 @@
 //! `InvalidBlobType`. Reading the content with a write access is allowed. Put Page From URL is
 //! refused: there is nowhere to fetch from.
 
+mod about;
 mod access;
+mod account;
 mod checksum;
 mod conditions;
 mod dates;
-mod page_blob;
+mod lease;
 mod page_list;
 mod page_log;
 mod page_set;
@@ -39,6 +41,7 @@ mod refusal;
 mod request;
 mod serve;
 mod store;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -52,25 +55,36 @@ use std::time::SystemTime;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::azure_names::AzureNames;
 use crate::clock::Clock;
 use crate::fault::Faults;
+use crate::state::Identity;
 use crate::vhd;
 
 pub(crate) use access::Access;
 pub use access::SasShape;
-use page_blob::{PageBlob, Place};
+use account::Accounts;
 use store::PAGE;
+use stored::{Place, StoredBlob};
 
 /// Bytes of request bodies held in memory at once, for all connections together: 64 Put Pages of
 /// the largest size. Further requests wait, and their senders with them.
 const BODY_MEMORY: usize = 256 * 1024 * 1024;
 
+/// Marks a request that came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Secure;
+
 /// How a store is kept and what it gives out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Options {
     /// Whether ending an access waits until everything is on the disk.
     pub(crate) durable: bool,
     pub(crate) sas_shape: SasShape,
+    /// The host names of accounts and disks.
+    pub(crate) names: AzureNames,
+    /// Whose tokens are good for accounts; without it none are.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// The page blobs of one state directory. Clones are the same store.
@@ -80,9 +94,12 @@ pub(crate) struct PageBlobs(Arc<Inner>);
 struct Inner {
     place: Place,
     sas_shape: SasShape,
+    names: AzureNames,
+    identity: Option<Identity>,
+    accounts: Accounts,
     clock: Clock,
     faults: Faults,
-    blobs: RwLock<HashMap<Uuid, Arc<PageBlob>>>,
+    blobs: RwLock<HashMap<Uuid, Arc<StoredBlob>>>,
     /// In pages.
     body_memory: Arc<Semaphore>,
 }
@@ -107,13 +124,15 @@ impl PageBlobs {
         faults: Faults,
         options: Options,
     ) -> io::Result<Self> {
+        let state_dir = std::path::absolute(state_dir)?;
         let place = Place {
-            state_dir: std::path::absolute(state_dir)?,
+            records: state_dir.join("blobs"),
+            state_dir,
             durable: options.durable,
         };
-        std::fs::create_dir_all(place.records())?;
+        std::fs::create_dir_all(&place.records)?;
         let mut blobs = HashMap::new();
-        for entry in std::fs::read_dir(place.records())? {
+        for entry in std::fs::read_dir(&place.records)? {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
@@ -128,11 +147,14 @@ impl PageBlobs {
                         format!("{} is not named after a blob", path.display()),
                     )
                 })?;
-            blobs.insert(id, Arc::new(PageBlob::load(&place, id)?));
+            blobs.insert(id, Arc::new(StoredBlob::load(&place, id)?));
         }
         Ok(Self(Arc::new(Inner {
+            accounts: Accounts::open(&place.state_dir, place.durable)?,
             place,
             sas_shape: options.sas_shape,
+            names: options.names,
+            identity: options.identity,
             clock,
             faults,
             blobs: RwLock::new(blobs),
@@ -154,7 +176,7 @@ impl PageBlobs {
             ));
         }
         self.insert(id, file, |file| {
-            PageBlob::create(&self.0.place, id, file, length, self.now())
+            StoredBlob::create(&self.0.place, id, file, length, self.now())
         })
     }
 
@@ -165,14 +187,13 @@ impl PageBlobs {
     /// # Errors
     /// When the file is not a whole number of pages, when the id or the file belongs to another
     /// blob, or when a file cannot be read or written.
-    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
     pub(crate) fn adopt(&self, id: Uuid, file: &Path) -> io::Result<()> {
         let absolute = std::path::absolute(file)?;
         if self.get(id).is_some_and(|blob| blob.file == absolute) {
             return self.rescan(id);
         }
         self.insert(id, &absolute, |file| {
-            PageBlob::adopt(&self.0.place, id, file, self.now())
+            StoredBlob::adopt(&self.0.place, id, file, self.now())
         })
     }
 
@@ -191,7 +212,7 @@ impl PageBlobs {
         &self,
         id: Uuid,
         file: &Path,
-        make: impl FnOnce(&Path) -> io::Result<PageBlob>,
+        make: impl FnOnce(&Path) -> io::Result<StoredBlob>,
     ) -> io::Result<()> {
         let file = std::path::absolute(file)?;
         // Held to the end, so that nobody else can take the id or the file meanwhile.
@@ -235,8 +256,8 @@ impl PageBlobs {
         let blob = self.find(id)?;
         let mut footer = [0; vhd::FOOTER_LEN];
         blob.store()?
-            .read_at(&mut footer, blob.length - vhd::FOOTER_LEN as u64)?;
-        Ok(vhd::footer_problem(&footer, blob.length, &blob.path()))
+            .read_at(&mut footer, blob.length() - vhd::FOOTER_LEN as u64)?;
+        Ok(vhd::footer_problem(&footer, blob.length(), &blob.path()))
     }
 
     /// Deletes the blob with its file.
@@ -259,7 +280,7 @@ impl PageBlobs {
         serve::router(self.clone())
     }
 
-    fn get(&self, id: Uuid) -> Option<Arc<PageBlob>> {
+    fn get(&self, id: Uuid) -> Option<Arc<StoredBlob>> {
         self.0
             .blobs
             .read()
@@ -268,7 +289,7 @@ impl PageBlobs {
             .cloned()
     }
 
-    fn find(&self, id: Uuid) -> io::Result<Arc<PageBlob>> {
+    fn find(&self, id: Uuid) -> io::Result<Arc<StoredBlob>> {
         self.get(id).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::conditions::Conditions;
+use super::PageBlobs;
 use super::refusal::Refusal;
 use super::request::{ApiVersion, Call, blocking};
 use super::serve::version_headers;
@@ -16,7 +16,7 @@ use super::store::PAGE;
 /// The most ranges in one answer.
 const MOST: usize = 10_000;
 
-pub(super) async fn page_list(call: &Call) -> Result<Response, Refusal> {
+pub(super) async fn page_list(blobs: &PageBlobs, call: &Call) -> Result<Response, Refusal> {
     if call.query("prevsnapshot").is_some() || call.header("x-ms-previous-snapshot-url")?.is_some()
     {
         return Err(Refusal::new(
@@ -25,7 +25,7 @@ pub(super) async fn page_list(call: &Call) -> Result<Response, Refusal> {
             "The previous snapshot is not found.",
         ));
     }
-    let length = call.blob.length;
+    let length = call.blob.length();
     let mut window = match call.range()? {
         None => 0..length,
         Some(range) => {
@@ -49,7 +49,7 @@ pub(super) async fn page_list(call: &Call) -> Result<Response, Refusal> {
     }
     let store = call.store().await?;
     let version = store.version();
-    Conditions::parse(&call.parts.headers)?.check_read(version)?;
+    call.check_read(version, blobs.now())?;
     // The range after the last says whether, and where, the list goes on. Without markers the
     // whole list is one answer: that is what made old versions time out on fragmented blobs.
     let xml = blocking(move || {

@@ -10,10 +10,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
-use super::access::Access;
-use super::conditions::Conditions;
+use super::about::{BlobKind, set};
 use super::refusal::Refusal;
-use super::request::{ApiVersion, Call, blocking};
+use super::request::{ApiVersion, Call, blocking, header};
 use super::serve::version_headers;
 use super::store::{PAGE, Write};
 use super::{PageBlobs, checksum, dates};
@@ -23,17 +22,17 @@ use crate::fault::Harm;
 pub(super) const LARGEST_UPDATE: u64 = 4 * 1024 * 1024;
 /// How long the sender of a body may fall silent. The service was seen to give up after about
 /// two minutes.
-const SILENCE: Duration = Duration::from_secs(120);
+pub(super) const SILENCE: Duration = Duration::from_secs(120);
 
 /// The checksum that a request announces.
-enum Announced {
+pub(super) enum Announced {
     None,
     Md5([u8; 16]),
     Crc64([u8; 8]),
 }
 
 /// The checksum that goes into the answer.
-enum Computed {
+pub(super) enum Computed {
     None,
     Md5([u8; 16]),
     Crc64([u8; 8]),
@@ -44,10 +43,13 @@ pub(super) async fn put_page(
     call: &Call,
     body: &mut Body,
 ) -> Result<Response, Refusal> {
-    if call.grant.access != Access::Write {
+    if !call.permit.may_write() {
         return Err(Refusal::permission());
     }
-    let content_length = content_length(call)?;
+    if call.blob.with_about(|about| about.kind) != BlobKind::Page {
+        return Err(Refusal::blob_type());
+    }
+    let content_length = content_length(&call.parts.headers)?;
     let clear = match call.header("x-ms-page-write")? {
         None => return Err(Refusal::missing_header("x-ms-page-write")),
         Some(text) if text.eq_ignore_ascii_case("update") => false,
@@ -63,12 +65,7 @@ pub(super) async fn put_page(
         .pages()?;
     let size = range.end - range.start;
     if !clear && size.max(content_length) > LARGEST_UPDATE {
-        return Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestBodyTooLarge",
-            "The request body is too large and exceeds the maximum permissible limit.",
-        )
-        .detail("MaxLimit", LARGEST_UPDATE.to_string()));
+        return Err(too_large(LARGEST_UPDATE));
     }
     if content_length != if clear { 0 } else { size } {
         return Err(Refusal::invalid_header(
@@ -76,17 +73,19 @@ pub(super) async fn put_page(
             content_length.to_string(),
         ));
     }
-    if range.end > call.blob.length {
+    if range.end > call.blob.length() {
         return Err(Refusal::page_range());
     }
-    let conditions = Conditions::parse(&call.parts.headers)?;
+    let conditions = call.conditions()?;
     let announced = if clear {
         Announced::None
     } else {
-        announced(call)?
+        announced(&call.parts.headers, call.version)?
     };
     let store = call.store().await?;
-    conditions.check_write(store.version())?;
+    let sequence_number = call.blob.with_about(|about| about.sequence_number);
+    conditions.check_write(store.version(), sequence_number)?;
+    call.permit.check_write(&call.blob, blobs.now())?;
 
     let mut chunks = Vec::new();
     // Kept until the bytes are in the file.
@@ -105,16 +104,22 @@ pub(super) async fn put_page(
         chunks = read_body(std::mem::take(body), size, SILENCE).await?;
     }
     let blob = Arc::clone(&call.blob);
-    let grant = call.grant.clone();
+    let permit = call.permit.clone();
     let harm = call.parts.extensions.get::<Harm>().copied();
     let harm = harm.unwrap_or_default();
-    let now = dates::ticks(blobs.now());
+    let time = blobs.now();
+    let now = dates::ticks(time);
     let speaks_crc64 = call.version >= ApiVersion::CRC64;
     let (version, computed) = blocking(move || {
         let computed = if clear {
             Computed::None
         } else {
-            check(&chunks, announced, speaks_crc64)?
+            check(
+                announced,
+                speaks_crc64,
+                || checksum::md5_of(&chunks),
+                || checksum::crc64_of(&chunks),
+            )?
         };
         // The checksums are those of what was sent.
         let chunks = harm.apply(chunks);
@@ -126,13 +131,14 @@ pub(super) async fn put_page(
             Write::Update(&chunks)
         };
         let alone = conditions.depends_on_version();
+        let end = range.end;
         let version = store.write(range, write, now, alone, |version| {
-            if !blob.still_granted(&grant) {
-                return Err(Refusal::authentication(
-                    "SAS identifier cannot be found for specified signed identifier",
-                ));
+            permit.check_write(&blob, time)?;
+            // It can have been made shorter meanwhile.
+            if end > blob.length() {
+                return Err(Refusal::page_range());
             }
-            conditions.check_write(version)
+            conditions.check_write(version, blob.with_about(|about| about.sequence_number))
         })?;
         drop(memory);
         Ok((version, computed))
@@ -143,27 +149,41 @@ pub(super) async fn put_page(
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     version_headers(headers, version);
-    headers.insert("x-ms-blob-sequence-number", HeaderValue::from_static("0"));
+    headers.insert(
+        "x-ms-blob-sequence-number",
+        HeaderValue::from(sequence_number),
+    );
     headers.insert(
         "x-ms-request-server-encrypted",
         HeaderValue::from_static("true"),
     );
-    match computed {
-        Computed::None => {}
-        Computed::Md5(sum) => insert(headers, "content-md5", &checksum::encode(&sum)),
-        Computed::Crc64(sum) => insert(headers, "x-ms-content-crc64", &checksum::encode(&sum)),
-    }
+    computed.describe(headers);
     Ok(response)
 }
 
-fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
+impl Computed {
+    /// Writes it to an answer.
+    pub(super) fn describe(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::None => {}
+            Self::Md5(sum) => set(headers, "content-md5", &checksum::encode(sum)),
+            Self::Crc64(sum) => set(headers, "x-ms-content-crc64", &checksum::encode(sum)),
+        }
     }
 }
 
-fn content_length(call: &Call) -> Result<u64, Refusal> {
-    match call.header("content-length")? {
+/// Refuses a body, or a range, of more than `most` bytes.
+pub(super) fn too_large(most: u64) -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestBodyTooLarge",
+        "The request body is too large and exceeds the maximum permissible limit.",
+    )
+    .detail("MaxLimit", most.to_string())
+}
+
+pub(super) fn content_length(headers: &HeaderMap) -> Result<u64, Refusal> {
+    match header(headers, "content-length")? {
         None => Err(Refusal::new(
             StatusCode::LENGTH_REQUIRED,
             "MissingContentLengthHeader",
@@ -176,21 +196,14 @@ fn content_length(call: &Call) -> Result<u64, Refusal> {
 }
 
 /// Versions before CRC-64 do not know its header and ignore it, as they do any other.
-fn announced(call: &Call) -> Result<Announced, Refusal> {
-    let md5 = call.header("content-md5")?;
-    let crc64 = call
-        .header("x-ms-content-crc64")?
-        .filter(|_| call.version >= ApiVersion::CRC64);
+pub(super) fn announced(headers: &HeaderMap, version: ApiVersion) -> Result<Announced, Refusal> {
+    let md5 = header(headers, "content-md5")?;
+    let crc64 = header(headers, "x-ms-content-crc64")?.filter(|_| version >= ApiVersion::CRC64);
     match (md5, crc64) {
         (None, None) => Ok(Announced::None),
         (Some(text), None) => match checksum::decode(text) {
             Some(sum) => Ok(Announced::Md5(sum)),
-            None => Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "InvalidMd5",
-                "The MD5 value specified in the request is invalid. MD5 value must be 128 bits \
-                 and base64 encoded.",
-            )),
+            None => Err(Refusal::invalid_md5()),
         },
         (None, Some(text)) => match checksum::decode(text) {
             Some(sum) => Ok(Announced::Crc64(sum)),
@@ -202,17 +215,22 @@ fn announced(call: &Call) -> Result<Announced, Refusal> {
 
 /// Compares the checksum that was announced. What goes into the answer is what the service puts
 /// there: since it knows CRC-64, MD5 if the request had it and CRC-64 otherwise; MD5 before.
-fn check(chunks: &[Bytes], announced: Announced, speaks_crc64: bool) -> Result<Computed, Refusal> {
+pub(super) fn check(
+    announced: Announced,
+    speaks_crc64: bool,
+    md5: impl FnOnce() -> [u8; 16],
+    crc64: impl FnOnce() -> [u8; 8],
+) -> Result<Computed, Refusal> {
     let mismatch = |code: &'static str, message: &'static str, told: &[u8], found: &[u8]| {
         Refusal::new(StatusCode::BAD_REQUEST, code, message)
             .detail("UserSpecifiedChecksum", checksum::encode(told))
             .detail("ServerCalculatedChecksum", checksum::encode(found))
     };
     match announced {
-        Announced::None if !speaks_crc64 => Ok(Computed::Md5(checksum::md5_of(chunks))),
-        Announced::None => Ok(Computed::Crc64(checksum::crc64_of(chunks))),
+        Announced::None if !speaks_crc64 => Ok(Computed::Md5(md5())),
+        Announced::None => Ok(Computed::Crc64(crc64())),
         Announced::Md5(told) => {
-            let found = checksum::md5_of(chunks);
+            let found = md5();
             if told == found {
                 Ok(Computed::Md5(found))
             } else {
@@ -226,7 +244,7 @@ fn check(chunks: &[Bytes], announced: Announced, speaks_crc64: bool) -> Result<C
             }
         }
         Announced::Crc64(told) => {
-            let found = checksum::crc64_of(chunks);
+            let found = crc64();
             if told == found {
                 Ok(Computed::Crc64(found))
             } else {
@@ -243,10 +261,24 @@ fn check(chunks: &[Bytes], announced: Announced, speaks_crc64: bool) -> Result<C
 }
 
 /// Reads a body of exactly `length` bytes as the pieces that arrived.
-async fn read_body(mut body: Body, length: u64, silence: Duration) -> Result<Vec<Bytes>, Refusal> {
+pub(super) async fn read_body(
+    mut body: Body,
+    length: u64,
+    silence: Duration,
+) -> Result<Vec<Bytes>, Refusal> {
     let mut chunks = Vec::new();
     let mut range: Range<u64> = 0..length;
     while !range.is_empty() {
+        let data = next_data(&mut body, silence).await?;
+        range.start += data.len() as u64;
+        chunks.push(data);
+    }
+    Ok(chunks)
+}
+
+/// The next piece of a body that has to have one.
+pub(super) async fn next_data(body: &mut Body, silence: Duration) -> Result<Bytes, Refusal> {
+    loop {
         let frame = tokio::time::timeout(silence, body.frame())
             .await
             .map_err(|_| {
@@ -265,11 +297,9 @@ async fn read_body(mut body: Body, length: u64, silence: Duration) -> Result<Vec
             ));
         };
         if let Ok(data) = frame.into_data() {
-            range.start += data.len() as u64;
-            chunks.push(data);
+            return Ok(data);
         }
     }
-    Ok(chunks)
 }
 
 #[cfg(test)]

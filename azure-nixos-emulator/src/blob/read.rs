@@ -9,25 +9,26 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::conditions::Conditions;
+use super::about::{BlobKind, set};
+use super::lease::{self, Lease};
 use super::put_page::LARGEST_UPDATE;
 use super::refusal::Refusal;
-use super::request::{ApiVersion, Call, blocking};
+use super::request::{ApiVersion, Call, Permit, blocking};
 use super::serve::version_headers;
 use super::store::Store;
-use super::{checksum, dates};
+use super::{PageBlobs, checksum, dates};
 
 /// Bytes read from the file at a time, and held in memory for one answer.
 const PIECE: u64 = 1024 * 1024;
 
 /// The properties, without the content.
-pub(super) async fn properties(call: &Call) -> Result<Response, Refusal> {
+pub(super) async fn properties(blobs: &PageBlobs, call: &Call) -> Result<Response, Refusal> {
     let store = call.store().await?;
     let version = store.version();
-    Conditions::parse(&call.parts.headers)?.check_read(version)?;
+    call.check_read(version, blobs.now())?;
     let mut response = Response::new(Body::empty());
-    describe(response.headers_mut(), call, version);
-    let length = HeaderValue::from(call.blob.length);
+    describe(response.headers_mut(), blobs, call, version, false);
+    let length = HeaderValue::from(call.blob.length());
     // Get Blob Metadata by GET has an empty body; the length of one that HEAD names is the blob's.
     if call.parts.method == Method::HEAD {
         response
@@ -38,12 +39,12 @@ pub(super) async fn properties(call: &Call) -> Result<Response, Refusal> {
 }
 
 /// The content, or a range of it.
-pub(super) async fn content(call: &Call) -> Result<Response, Refusal> {
+pub(super) async fn content(blobs: &PageBlobs, call: &Call) -> Result<Response, Refusal> {
     let range = call.range()?;
     let store = call.store().await?;
     let version = store.version();
-    Conditions::parse(&call.parts.headers)?.check_read(version)?;
-    let length = call.blob.length;
+    call.check_read(version, blobs.now())?;
+    let length = call.blob.length();
     let (status, window) = match range {
         None => (StatusCode::OK, 0..length),
         Some(range) if range.start < length => (
@@ -63,7 +64,13 @@ pub(super) async fn content(call: &Call) -> Result<Response, Refusal> {
     let mut response = Response::new(Body::from_stream(pieces(store, window.clone())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    describe(headers, call, version);
+    describe(
+        headers,
+        blobs,
+        call,
+        version,
+        status == StatusCode::PARTIAL_CONTENT,
+    );
     headers.insert(
         header::CONTENT_LENGTH,
         HeaderValue::from(window.end - window.start),
@@ -159,21 +166,63 @@ fn pieces(
 }
 
 /// The headers that say what the blob is.
-fn describe(headers: &mut HeaderMap, call: &Call, version: u64) {
+fn describe(headers: &mut HeaderMap, blobs: &PageBlobs, call: &Call, version: u64, is_range: bool) {
     version_headers(headers, version);
     for (name, value) in [
         ("content-type", "application/octet-stream"),
         ("accept-ranges", "bytes"),
-        ("x-ms-blob-type", "PageBlob"),
-        ("x-ms-blob-sequence-number", "0"),
-        ("x-ms-lease-status", "unlocked"),
-        ("x-ms-lease-state", "available"),
         ("x-ms-server-encrypted", "true"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
     let created = dates::http_date(dates::ticks(call.blob.created));
-    if let Ok(created) = HeaderValue::from_str(&created) {
-        headers.insert("x-ms-creation-time", created);
+    set(headers, "x-ms-creation-time", &created);
+    let about = call.blob.about();
+    set(headers, "x-ms-blob-type", about.kind.as_str());
+    match about.kind {
+        BlobKind::Page => {
+            let number = about.sequence_number.to_string();
+            set(headers, "x-ms-blob-sequence-number", &number);
+        }
+        BlobKind::Block => {
+            set(
+                headers,
+                "x-ms-access-tier",
+                about.tier.as_deref().unwrap_or("Hot"),
+            );
+            if about.tier.is_none() {
+                set(headers, "x-ms-access-tier-inferred", "true");
+            }
+        }
+    }
+    let lease = Lease::state(about.lease.as_ref(), blobs.now());
+    set(headers, "x-ms-lease-status", lease.status());
+    set(headers, "x-ms-lease-state", lease.as_str());
+    if let (lease::State::Leased, Some(held)) = (lease, &about.lease) {
+        set(headers, "x-ms-lease-duration", held.duration());
+    }
+    about.content.describe(headers, is_range);
+    about.metadata.describe(headers);
+    if let Some(copied) = &about.copied {
+        set(headers, "x-ms-copy-id", &copied.id);
+        set(headers, "x-ms-copy-source", &copied.source);
+        set(headers, "x-ms-copy-status", "success");
+        set(headers, "x-ms-copy-completion-time", &copied.completed);
+        let progress = format!("{0}/{0}", copied.length);
+        set(headers, "x-ms-copy-progress", &progress);
+    }
+    // A signature can say how the content is to be taken.
+    if let Permit::Account { .. } = call.permit {
+        for (parameter, name) in [
+            ("rscc", "cache-control"),
+            ("rscd", "content-disposition"),
+            ("rsce", "content-encoding"),
+            ("rscl", "content-language"),
+            ("rsct", "content-type"),
+        ] {
+            if let Some(value) = call.query(parameter) {
+                set(headers, name, value);
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-/// Why a request is not served. Never contains a signature.
+/// Why a request is not served. Never contains a signature that would be taken.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -32,6 +32,32 @@ impl Refusal {
             details: Vec::new(),
             headers: Vec::new(),
         }
+    }
+
+    pub(super) fn bad_request(code: &'static str, message: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// Azure could, the local Azure cannot.
+    pub(super) fn not_implemented(what: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "NotImplemented",
+            format!("The local Azure does not implement {what}."),
+        )
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &str {
+        &self.code
     }
 
     /// Adds an element to the body.
@@ -71,6 +97,30 @@ impl Refusal {
             StatusCode::NOT_FOUND,
             "BlobNotFound",
             "The specified blob does not exist.",
+        )
+    }
+
+    pub(super) fn container_not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "ContainerNotFound",
+            "The specified container does not exist.",
+        )
+    }
+
+    pub(super) fn blob_type() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "InvalidBlobType",
+            "The blob type is invalid for this operation.",
+        )
+    }
+
+    pub(super) fn invalid_md5() -> Self {
+        Self::bad_request(
+            "InvalidMd5",
+            "The MD5 value specified in the request is invalid. MD5 value must be 128 bits and \
+             base64 encoded.",
         )
     }
 
@@ -181,7 +231,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-fn escape(text: &str) -> Cow<'_, str> {
+pub(super) fn escape(text: &str) -> Cow<'_, str> {
     if text.contains(['<', '>', '&']) {
         let text = text.replace('&', "&amp;");
         Cow::Owned(text.replace('<', "&lt;").replace('>', "&gt;"))

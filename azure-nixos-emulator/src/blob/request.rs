@@ -2,17 +2,20 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-use super::access::{Grant, SIGNED_VERSION};
-use super::page_blob::PageBlob;
+use super::access::{Access, Grant, SIGNED_VERSION};
+use super::conditions::Conditions;
+use super::lease::{Lease, Of};
 use super::refusal::Refusal;
 use super::store::{PAGE, Store};
+use super::stored::StoredBlob;
 
 /// The versions of the service that `x-ms-version` may name. Their order is their order in time.
-const VERSIONS: [&str; 47] = [
+const VERSIONS: [&str; 49] = [
     "2009-09-19",
     "2011-08-18",
     "2012-02-12",
@@ -60,6 +63,8 @@ const VERSIONS: [&str; 47] = [
     "2025-11-05",
     "2026-02-06",
     "2026-04-06",
+    "2026-06-06",
+    "2026-10-06",
 ];
 
 /// A version of the service. ISO dates order as text.
@@ -67,6 +72,10 @@ const VERSIONS: [&str; 47] = [
 pub(super) struct ApiVersion(pub(super) &'static str);
 
 impl ApiVersion {
+    /// The first with which a request without a body signs no length.
+    pub(super) const NO_BODY_UNSIGNED: Self = Self("2015-02-21");
+    /// The first that tells an anonymous client where to get a token.
+    pub(super) const CHALLENGE: Self = Self("2019-12-12");
     /// The first that knows `x-ms-content-crc64`.
     pub(super) const CRC64: Self = Self("2019-02-02");
     /// The first whose page lists have markers.
@@ -90,11 +99,70 @@ pub(super) struct Call {
     pub(super) parts: Parts,
     pub(super) query: Vec<(String, String)>,
     pub(super) version: ApiVersion,
-    pub(super) blob: Arc<PageBlob>,
-    pub(super) grant: Grant,
+    pub(super) blob: Arc<StoredBlob>,
+    pub(super) permit: Permit,
+}
+
+/// By what right a request is served. It was found good when the request came; whether it still is
+/// has to be asked with the range to be written held.
+#[derive(Clone, Debug)]
+pub(super) enum Permit {
+    /// The access to a disk.
+    Disk(Grant),
+    /// The account's, for a blob of it; and the id of the lease, where the request names one.
+    Account { write: bool, lease: Option<String> },
+}
+
+impl Permit {
+    pub(super) fn may_write(&self) -> bool {
+        match self {
+            Self::Disk(grant) => grant.access == Access::Write,
+            Self::Account { write, .. } => *write,
+        }
+    }
+
+    /// Refuses a write that came too late, or that a lease stands against.
+    pub(super) fn check_write(&self, blob: &StoredBlob, now: SystemTime) -> Result<(), Refusal> {
+        match self {
+            Self::Disk(grant) if !blob.still_granted(grant) => Err(Refusal::authentication(
+                "SAS identifier cannot be found for specified signed identifier",
+            )),
+            Self::Disk(_) => Ok(()),
+            Self::Account { .. } if blob.is_gone() => Err(Refusal::blob_not_found()),
+            Self::Account { lease, .. } => blob.with_about(|about| {
+                Lease::allows_writing(about.lease.as_ref(), Of::Blob, lease.as_deref(), now)
+            }),
+        }
+    }
+
+    /// Refuses a read that names a lease which is not there.
+    pub(super) fn check_read(&self, blob: &StoredBlob, now: SystemTime) -> Result<(), Refusal> {
+        match self {
+            Self::Disk(_) => Ok(()),
+            Self::Account { lease, .. } => blob.with_about(|about| {
+                Lease::allows_reading(about.lease.as_ref(), Of::Blob, lease.as_deref(), now)
+            }),
+        }
+    }
 }
 
 impl Call {
+    /// The conditional headers. A disk has no lease, so that one which is named is refused.
+    pub(super) fn conditions(&self) -> Result<Conditions, Refusal> {
+        let conditions = Conditions::parse(&self.parts.headers)?;
+        if let (Permit::Disk(_), Some(_)) = (&self.permit, self.header("x-ms-lease-id")?) {
+            return Lease::allows_writing(None, Of::Blob, Some(""), SystemTime::UNIX_EPOCH)
+                .map(|()| conditions);
+        }
+        Ok(conditions)
+    }
+
+    /// The conditional headers of a read, which have to be met by a version of the blob.
+    pub(super) fn check_read(&self, version: u64, now: SystemTime) -> Result<(), Refusal> {
+        self.conditions()?.check_read(version)?;
+        self.permit.check_read(&self.blob, now)
+    }
+
     pub(super) fn header(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
         header(&self.parts.headers, name)
     }
@@ -156,7 +224,7 @@ pub(super) struct ByteRange<'a> {
 }
 
 impl<'a> ByteRange<'a> {
-    fn parse(name: &'static str, text: &'a str) -> Result<Self, Refusal> {
+    pub(super) fn parse(name: &'static str, text: &'a str) -> Result<Self, Refusal> {
         let number = |digits: &str| {
             // `parse` would take a leading plus.
             digits

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::access::Signature;
 use super::conditions::etag;
-use super::page_blob::PageBlob;
 use super::refusal::Refusal;
-use super::request::{self, ApiVersion, Call};
-use super::{PageBlobs, dates, page_list, put_page, read};
+use super::request::{self, ApiVersion, Call, Permit};
+use super::stored::StoredBlob;
+use super::{PageBlobs, account, dates, page_list, put_page, read};
 use crate::fault::{self, FaultAction, Harm, Plane};
 
 /// The most of a refused body that is read to its end. A client that is still sending would
@@ -111,6 +111,11 @@ async fn answer(
         url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
             .into_owned()
             .collect();
+    let host = request::header(&parts.headers, "host")?;
+    let is_container = request::query(&query, "restype").is_some();
+    if let Some(address) = account::find(blobs, host, parts.uri.path(), is_container)? {
+        return account::answer(blobs, address, parts, query, version, body).await;
+    }
     let signature = Signature::from_query(&query)?;
     let blob = addressed(blobs, parts.uri.path()).ok_or_else(Refusal::blob_not_found)?;
     let grant = blob.verify(&signature, blobs.now())?;
@@ -119,7 +124,7 @@ async fn answer(
         query,
         version,
         blob,
-        grant,
+        permit: Permit::Disk(grant),
     };
     if call.query("restype").is_some() {
         // The signature is for a blob.
@@ -136,19 +141,15 @@ async fn answer(
                 Some(_) => Err(Refusal::permission()),
             }
         }
-        (&Method::GET, None) => read::content(&call).await,
+        (&Method::GET, None) => read::content(blobs, &call).await,
         (&Method::HEAD, None) | (&Method::GET | &Method::HEAD, Some("metadata")) => {
-            read::properties(&call).await
+            read::properties(blobs, &call).await
         }
-        (&Method::GET, Some("pagelist")) => page_list::page_list(&call).await,
+        (&Method::GET, Some("pagelist")) => page_list::page_list(blobs, &call).await,
         (&Method::PUT, Some("page")) => put_page::put_page(blobs, &call, body).await,
         (&Method::GET, Some("blocklist"))
         | (&Method::PUT, Some("block" | "blocklist" | "appendblock" | "seal")) => {
-            Err(Refusal::new(
-                StatusCode::CONFLICT,
-                "InvalidBlobType",
-                "The blob type is invalid for this operation.",
-            ))
+            Err(Refusal::blob_type())
         }
         (&Method::GET, Some("tags"))
         | (&Method::DELETE, _)
@@ -182,7 +183,7 @@ async fn answer(
 }
 
 /// The blob that a path names: `/<id>/abcd`.
-fn addressed(blobs: &PageBlobs, path: &str) -> Option<std::sync::Arc<PageBlob>> {
+pub(super) fn addressed(blobs: &PageBlobs, path: &str) -> Option<std::sync::Arc<StoredBlob>> {
     let id = path.strip_prefix('/')?.strip_suffix("/abcd")?;
     // Only the form that was given out: the library also takes braces and no hyphens.
     let parsed = Uuid::parse_str(id).ok()?;

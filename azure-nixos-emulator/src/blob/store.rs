@@ -10,6 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -20,6 +21,9 @@ use super::page_set::PageSet;
 /// Bytes in a page, the unit of everything a page blob does.
 pub(super) const PAGE: u64 = 512;
 
+/// The range that every write overlaps with, whatever the length is meanwhile.
+const EVERYTHING: Range<u64> = 0..u64::MAX;
+
 /// Locks a mutex. A thread that panicked left the data as it was before or after its change.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -28,7 +32,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(super) struct Store {
     file: File,
-    length: u64,
+    length: AtomicU64,
     busy: Busy,
     /// Held while data goes into the file. A buffered write takes the inode's lock exclusively,
     /// and the kernel spins for it: without this the other core burns in that spin (measured: 8 %
@@ -68,7 +72,6 @@ impl Store {
     }
 
     /// Makes an empty list for a file that is there.
-    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
     pub(super) fn list(log: &Path, version: u64) -> io::Result<()> {
         PageLog::create(log, version)
     }
@@ -95,7 +98,7 @@ impl Store {
         let loaded = PageLog::load(log)?;
         Ok(Self {
             file: opened,
-            length,
+            length: AtomicU64::new(length),
             busy: Busy::default(),
             copying: Mutex::new(()),
             pages: Mutex::new(Pages {
@@ -104,6 +107,11 @@ impl Store {
                 version: loaded.version,
             }),
         })
+    }
+
+    /// The length in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
     }
 
     /// The version of the blob: ticks of 100 ns, strictly growing with every write.
@@ -138,7 +146,7 @@ impl Store {
         alone: bool,
         allowed: impl FnOnce(u64) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let held = if alone { 0..self.length } else { range.clone() };
+        let held = if alone { EVERYTHING } else { range.clone() };
         let _held = self.busy.hold(held);
         allowed(self.version())?;
         let change = match write {
@@ -177,11 +185,47 @@ impl Store {
         Ok(version)
     }
 
+    /// Gives the blob a new version although its bytes stay, as a change of its properties does.
+    ///
+    /// `allowed` is asked with no write under way.
+    pub(super) fn touch<E: From<io::Error>>(
+        &self,
+        now: u64,
+        allowed: impl FnOnce(u64) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let _held = self.busy.hold(EVERYTHING);
+        let mut pages = lock(&self.pages);
+        let pages = &mut *pages;
+        allowed(pages.version)?;
+        let version = now.max(pages.version + 1);
+        pages.log.append(Change::Cleared, 0..0, version)?;
+        pages.version = version;
+        Ok(version)
+    }
+
+    /// Makes the blob longer, with zeros, or shorter. The caller records the length.
+    pub(super) fn resize(&self, length: u64) -> io::Result<()> {
+        let _held = self.busy.hold(EVERYTHING);
+        let mut pages = lock(&self.pages);
+        let pages = &mut *pages;
+        let cut = length.min(self.length())..self.length();
+        if !cut.is_empty() {
+            let cut = cut.start / PAGE..cut.end.div_ceil(PAGE);
+            pages
+                .log
+                .append(Change::Cleared, cut.clone(), pages.version)?;
+            pages.set.remove(cut);
+        }
+        self.file.set_len(length)?;
+        self.length.store(length, Ordering::Release);
+        Ok(())
+    }
+
     /// Takes the pages of what the file holds, after another program wrote it or for a file that
     /// comes from elsewhere: its extents of data, rounded to pages. Memory is what the list takes.
     pub(super) fn rescan(&self, now: u64) -> io::Result<()> {
-        let _held = self.busy.hold(0..self.length);
-        let found = extents(&self.file, self.length)?;
+        let _held = self.busy.hold(EVERYTHING);
+        let found = extents(&self.file, self.length())?;
         let mut pages = lock(&self.pages);
         let pages = &mut *pages;
         let version = now.max(pages.version + 1);
@@ -193,7 +237,7 @@ impl Store {
 
     /// Waits until no write is under way. Whoever wants none to follow forbids them first.
     pub(super) fn settle(&self) {
-        drop(self.busy.hold(0..self.length));
+        drop(self.busy.hold(EVERYTHING));
     }
 
     /// Shortens the list on disk and, if `durable`, waits until data and list are on the disk.
@@ -351,7 +395,7 @@ mod tests {
         other.write_all_at(&[2; 512], 8 << 20).unwrap();
         store.rescan(7).unwrap();
         // As fine as the blocks of the file system, 4 KiB where this was written.
-        let found = store.written(0..store.length, 9);
+        let found = store.written(0..store.length(), 9);
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(found[0].start, 1 << 20);
         assert!((10_000 + (1 << 20)..=(1 << 20) + 65_536).contains(&found[0].end));
@@ -361,10 +405,10 @@ mod tests {
         let again = Store::open(
             &dir.path().join("b.vhd"),
             &dir.path().join("b.pages"),
-            store.length,
+            store.length(),
         )
         .unwrap();
-        assert_eq!(again.written(0..store.length, 9), found);
+        assert_eq!(again.written(0..store.length(), 9), found);
         assert_eq!(again.version(), 8);
     }
 

@@ -54,6 +54,16 @@ pub(crate) struct Client {
 }
 
 pub(crate) fn http(emulator: &Emulator) -> reqwest::Client {
+    trusting(emulator).no_proxy().build().unwrap()
+}
+
+/// A client that sends https through the proxy.
+pub(crate) fn proxied(emulator: &Emulator) -> reqwest::Client {
+    let proxy = reqwest::Proxy::https(emulator.proxy_url().unwrap()).unwrap();
+    trusting(emulator).proxy(proxy).build().unwrap()
+}
+
+fn trusting(emulator: &Emulator) -> reqwest::ClientBuilder {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).unwrap())
@@ -65,11 +75,7 @@ pub(crate) fn http(emulator: &Emulator) -> reqwest::Client {
     .unwrap()
     .with_root_certificates(roots)
     .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .build()
-        .unwrap()
+    reqwest::Client::builder().tls_backend_preconfigured(tls)
 }
 
 pub(crate) fn builder(state_dir: &Path) -> EmulatorBuilder {

@@ -254,19 +254,21 @@ fn check_ours(disk: &Disk, name: &str, identity: &str) -> Result<()> {
 async fn discard(client: &Client, spec: &Spec) -> Result<()> {
     let (group, name) = (&spec.place.group, &spec.name);
     let started = Instant::now();
+    // The state need not show an access as soon as there is one: a refusal shows it too.
+    let mut may_be_open = false;
     loop {
         let Some(disk) = client.disk(group, name).await? else {
             return Ok(());
         };
         check_ours(&disk, name, &spec.identity)?;
-        if disk.properties.disk_state == Some(DiskState::ActiveUpload)
-            && let Err(error) = client.end_disk_access(group, name).await
-        {
+        may_be_open |= disk.properties.disk_state == Some(DiskState::ActiveUpload);
+        if may_be_open && let Err(error) = client.end_disk_access(group, name).await {
             tracing::debug!("ending the access of the unfinished disk {name}: {error}");
         }
         let deleted = async { client.delete_disk(group, name).await?.wait().await };
         match deleted.await {
             Err(error) if is_under_way(&error) && started.elapsed() < SETTLING => {
+                may_be_open = true;
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             other => return other,

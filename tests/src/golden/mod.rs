@@ -9,5 +9,5 @@ mod recording;
 mod replay;
 
 pub use self::difference::{Difference, Listed, assert_listed};
-pub use self::recording::{Interaction, Recording, recordings};
+pub use self::recording::{Interaction, Recording, recorded_errors, recordings};
 pub use self::replay::{Replayed, is_not_there, replay};

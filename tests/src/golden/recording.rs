@@ -101,7 +101,7 @@ impl Recording {
         Self {
             name: recorded["name"].as_str().unwrap().to_owned(),
             // The recorder of Java's tests writes 0 everywhere, that of the CLI's nothing.
-            has_retry_after: source.contains("enuine") && !from.contains("session-records"),
+            has_retry_after: source.contains("enuine") && !from.contains("src/test/resources"),
             interactions: interactions.iter().map(Interaction::read).collect(),
         }
     }
@@ -110,24 +110,29 @@ impl Recording {
     #[must_use]
     pub fn at(&self, local: &Local) -> Self {
         let mut here = self.clone();
-        let subscription = here.interactions[0].path()[1].to_owned();
         let own = local.emulator.subscription_id();
-        let renamed = |text: &str| {
-            text.replace(HOST, local.emulator.arm_url())
-                .replace(&subscription, &own)
+        let subscription = match here.interactions[0].path()[..] {
+            ["subscriptions", id, ..] => id.to_owned(),
+            _ => own.clone(),
         };
-        for interaction in &mut here.interactions {
-            interaction.url = renamed(&interaction.url);
+        here.rename(HOST, local.emulator.arm_url());
+        here.rename(&subscription, &own);
+        here
+    }
+
+    /// Writes something else instead of a word, wherever it is.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        for interaction in &mut self.interactions {
+            interaction.url = interaction.url.replace(from, to);
             for value in interaction.headers.values_mut() {
-                *value = renamed(value);
+                *value = value.replace(from, to);
             }
             for body in [&mut interaction.request, &mut interaction.body] {
                 if let Some(known) = body {
-                    *body = serde_json::from_str(&renamed(&known.to_string())).ok();
+                    *body = serde_json::from_str(&known.to_string().replace(from, to)).ok();
                 }
             }
         }
-        here
     }
 
     /// A part of the path of the first request: what comes after this word.
@@ -162,4 +167,49 @@ pub fn recordings() -> Vec<Recording> {
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+/// The errors that were recorded, each as a recording of one request. The name is made of the status,
+/// the code, the method and the type: `404 ResourceNotFound GET Microsoft.Compute/virtualMachines`.
+#[must_use]
+pub fn recorded_errors() -> Vec<Recording> {
+    let Some(place) = shared() else {
+        return Vec::new();
+    };
+    let lines = std::fs::read_to_string(place.join("errors.jsonl")).unwrap();
+    lines
+        .lines()
+        .map(|line| {
+            let mut recorded: Value = serde_json::from_str(line).unwrap();
+            // One was written down without its scheme.
+            if let Some(rest) = recorded["url"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("/management.")
+            {
+                recorded["url"] = Value::from(format!("https://management.{rest}"));
+            }
+            let key = &recorded["key"];
+            let mut code = key[1].as_str().unwrap().trim_start_matches("error ");
+            // The operation failed behind a status of 200.
+            let of_operation = code == "asyncFailed";
+            if of_operation {
+                code = key[2].as_str().unwrap();
+            }
+            let interaction = Interaction::read(&recorded);
+            let kind = if of_operation {
+                "operation"
+            } else {
+                key[3].as_str().unwrap()
+            };
+            Recording {
+                name: format!(
+                    "{} {code} {} {kind}",
+                    interaction.status, interaction.method
+                ),
+                has_retry_after: false,
+                interactions: vec![interaction],
+            }
+        })
+        .collect()
 }

@@ -7,10 +7,12 @@
     reason = "everything in this file is a test"
 )]
 
+mod errors;
 mod listed;
+mod maker;
 mod setup;
 
-use azure_nixos_emulator::{Clock, Timing};
+use azure_nixos_emulator::Clock;
 use azure_nixos_tests::golden::{Replayed, assert_listed, recordings, replay};
 use azure_nixos_tests::openapi::{self, Side};
 use azure_nixos_tests::{Local, within};
@@ -26,9 +28,7 @@ async fn every_recording_is_answered_as_it_was() {
     let recordings = recordings();
     for recording in &recordings {
         let clock = Clock::new();
-        let local =
-            Local::start_with(|builder| builder.clock(clock.clone()).timing(Timing::LikeAzure))
-                .await;
+        let local = Local::start_with(|builder| setup::settings(recording, &clock, builder)).await;
         let mut recording = recording.at(&local);
         let name = recording.name.clone();
         within(60, &name, async {

@@ -8,6 +8,7 @@ mod evaluate;
 mod expression;
 mod functions;
 mod lenient;
+mod parameters;
 mod run;
 mod template;
 mod view;
@@ -200,13 +201,11 @@ pub(crate) fn answer(
             Ok(Answer::json(200, view::validated(context, &deployment)))
         }
         ("GET", ["operationstatuses", operation]) => status(context, &id, operation),
-        ("HEAD", []) => Ok(Answer::empty(
-            if context.state.deployments.contains_key(&key) {
-                204
-            } else {
-                404
-            },
-        )),
+        ("HEAD", []) if context.state.deployments.contains_key(&key) => Ok(Answer::empty(204)),
+        // The type is that of the error which an answer to HEAD leaves out.
+        ("HEAD", []) => Ok(Answer::empty(404)
+            .with_header("x-ms-failure-cause", "gateway")
+            .with_header("content-type", "application/json; charset=utf-8")),
         ("DELETE", []) => delete(context, &id),
         ("POST", ["whatif"]) => Err(ArmError::not_implemented("what-if of deployments")),
         _ => {

@@ -15,7 +15,7 @@ use super::super::id::{ResourceId, same};
 use super::super::lro::Status;
 use super::super::{Context, route};
 use super::evaluate::{Environment, Evaluated, Problem};
-use super::{Deployment, DeploymentState, Step, StepState, facts, template};
+use super::{Deployment, DeploymentState, Step, StepState, facts, parameters, template};
 
 /// Brings every deployment forward; says whether anything happened.
 pub(crate) fn advance(context: &mut Context<'_>) -> bool {
@@ -315,7 +315,7 @@ fn outputs(context: &Context<'_>, deployment: &Deployment) -> Evaluated {
         }
         let kind = output["type"].as_str().unwrap_or_default();
         outputs[name] = json!({ "type": super::view::type_name(kind) });
-        if !template::is_secure(kind) {
+        if !parameters::is_secure(kind) {
             outputs[name]["value"] = evaluated(context, deployment, &output["value"])?;
         }
     }

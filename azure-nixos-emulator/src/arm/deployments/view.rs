@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::Context;
 use super::super::clock_text::zulu;
-use super::{Deployment, DeploymentState, Step, StepState, template};
+use super::{Deployment, DeploymentState, Step, StepState, parameters};
 
 /// `String`, `SecureString`, `Int` …, whatever the case of the template.
 pub(super) fn type_name(kind: &str) -> String {
@@ -99,7 +99,7 @@ fn plan(of: &Deployment) -> Value {
             .as_str()
             .unwrap_or_default();
         let mut shown = json!({ "type": type_name(kind) });
-        if !template::is_secure(kind) {
+        if !parameters::is_secure(kind) {
             shown["value"] = value.clone();
         }
         parameters.insert(name.clone(), shown);

@@ -13,6 +13,7 @@ use super::shape::GRANT;
 use super::{
     disk_name, file_of, gone, guest_state, has_guest_state, set_disk_state, state_of, wrong_state,
 };
+use crate::assumption::Assumption;
 use crate::azure_names::{AccessHost, locate};
 use crate::blob::Access;
 use crate::state::{Inner, Resource};
@@ -141,6 +142,7 @@ pub(crate) fn granted(
         .grant(inner.blob, access, ends)
         .map_err(|error| ArmError::internal("grant access to a disk", error))?;
     let mut host = AccessHost::Upload;
+    let not_shown = context.assumes(Assumption::UploadIsNotShown);
     if let Some(disk) = context.state.resource_mut(id) {
         if !write {
             host = if disk.body["sku"]["name"] == "Standard_LRS" {
@@ -150,8 +152,11 @@ pub(crate) fn granted(
             };
         }
         set_access(disk, Some(ends));
-        let state = if write { "ActiveUpload" } else { "ActiveSAS" };
-        disk.body["properties"]["diskState"] = json!(state);
+        match write {
+            true if not_shown => {}
+            true => disk.body["properties"]["diskState"] = json!("ActiveUpload"),
+            false => disk.body["properties"]["diskState"] = json!("ActiveSAS"),
+        }
     }
     let mut output = json!({ "accessSAS": locate(host, inner.blob, &path) });
     if with_guest_state {
@@ -170,6 +175,9 @@ pub(crate) fn granted(
 pub(crate) fn revoke(context: &mut Context<'_>, kind: Kind, group: &str, name: &str) -> Result {
     let disk = context.existing(group, kind, name)?.clone();
     context.refuse_while_busy(&disk.id, Origin::Provider)?;
+    if context.assumes(Assumption::BadVhdIsRefusedAtOnce) {
+        revoked(context, &disk.id)?;
+    }
     let location = disk.body["location"]
         .as_str()
         .unwrap_or_default()
@@ -182,11 +190,14 @@ pub(crate) fn revoke(context: &mut Context<'_>, kind: Kind, group: &str, name: &
 /// looked at.
 pub(crate) fn revoked(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
     let (_, inner) = file_of(context, id)?;
-    let state = context
+    let mut state = context
         .state
         .resource(id)
         .map(|disk| state_of(disk).to_owned())
         .unwrap_or_default();
+    if state == "ReadyToUpload" && context.assumes(Assumption::UploadIsNotShown) {
+        state = "ActiveUpload".to_owned();
+    }
     if !matches!(state.as_str(), "ActiveUpload" | "ActiveSAS") {
         // Nothing is granted: that is what was asked for.
         return Ok(None);
@@ -256,11 +267,20 @@ pub(crate) fn expire_accesses(context: &mut Context<'_>) -> bool {
 }
 
 /// Refuses what an access that somebody still has stands against.
-pub(crate) fn refuse_active_access(disk: &Resource, before: &str) -> Result<()> {
+pub(crate) fn refuse_active_access(
+    context: &Context<'_>,
+    disk: &Resource,
+    before: &str,
+) -> Result<()> {
+    let (status, code) = if context.assumes(Assumption::ActiveAccessIsBadRequest) {
+        (400, "BadRequest")
+    } else {
+        (409, "OperationNotAllowed")
+    };
     match &disk.inner {
         Inner::Disk(inner) if inner.access_ends.is_some() => Err(ArmError::compute(
-            409,
-            "OperationNotAllowed",
+            status,
+            code,
             format!(
                 "There is an active shared access signature outstanding for disk {}. Call EndGetAccess before {before}.",
                 disk_name(&disk.id)

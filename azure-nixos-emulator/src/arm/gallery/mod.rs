@@ -167,13 +167,7 @@ fn delete(context: &mut Context<'_>, kind: Kind, group: &str, name: &str) -> Res
         return nothing_there();
     };
     context.refuse_while_busy(&existing.id, Origin::Provider)?;
-    let inside = format!("{}/", existing.id.to_ascii_lowercase());
-    if context
-        .state
-        .resources
-        .keys()
-        .any(|other| other.starts_with(&inside))
-    {
+    if has_nested(context, &existing) {
         return Err(ArmError::compute(
             409,
             "CannotDeleteResource",
@@ -192,6 +186,26 @@ fn delete(context: &mut Context<'_>, kind: Kind, group: &str, name: &str) -> Res
         Work::GalleryDeleted,
     );
     Ok(context.accepted(202, operation, None))
+}
+
+/// Whether something is inside of a gallery or a definition, or was until a moment ago.
+fn has_nested(context: &Context<'_>, outer: &Resource) -> bool {
+    let inside = format!("{}/", outer.id.to_ascii_lowercase());
+    let is_inside = |id: &str| id.to_ascii_lowercase().starts_with(&inside);
+    let lag = context.arm.settings().timing.gallery_lag();
+    context.state.resources.keys().any(|id| is_inside(id))
+        || context.state.operations.values().any(|operation| {
+            operation.is_deletion()
+                && is_inside(&operation.resource)
+                && operation
+                    .ended
+                    .is_some_and(|ended| ended + lag > context.now)
+        })
+}
+
+/// What there is below a gallery, a definition or a version in Azure, and not here.
+pub(crate) fn not_here(part: &str) -> ArmError {
+    ArmError::not_implemented(format!("'{part}' of galleries"))
 }
 
 /// The end of the deletion of a gallery or an image definition.

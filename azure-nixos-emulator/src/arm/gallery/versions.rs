@@ -118,18 +118,14 @@ fn first_profile(given: &Value, finished: &Value) -> Value {
             disk.remove("sizeInGB");
         }
     };
-    // By index a field that is absent would come to be, as null.
+    // Indexing would add what is not there.
     if let Some(disk) = profile.get_mut("osDiskImage") {
         forget(disk);
     }
-    for disk in profile
+    let data = profile
         .get_mut("dataDiskImages")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        forget(disk);
-    }
+        .and_then(Value::as_array_mut);
+    data.into_iter().flatten().for_each(forget);
     profile
 }
 

@@ -106,6 +106,16 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         body["sku"]["tier"] = json!("Regional");
     }
     let is_standard = body["sku"]["name"] != "Basic";
+    if !is_standard && body["sku"]["tier"] == "Global" {
+        return Err(ArmError::network(
+            400,
+            "GlobalPublicIPAddressNotSupportedForBasicPublicIpAddress",
+            format!(
+                "Global publicIP addresses are only supported for standard SKU public IP addresses. Public IP address {} is not standard SKU.",
+                put.id
+            ),
+        ));
+    }
     let properties = &mut body["properties"];
     for field in ["ipAddress", "ipConfiguration"] {
         if let Some(properties) = properties.as_object_mut() {

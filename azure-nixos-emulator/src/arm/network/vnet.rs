@@ -125,7 +125,7 @@ const VNET: Shape = Shape::Object(&[
             (
                 "encryption",
                 Shape::Object(&[
-                    ("enabled!", Shape::Flag),
+                    ("enabled", Shape::Flag),
                     (
                         "enforcement",
                         Shape::OneOf(&["DropUnencrypted", "AllowUnencrypted"]),
@@ -165,6 +165,18 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         .iter()
         .map(|prefix| Cidr::parse(prefix.as_str().unwrap_or_default(), &id))
         .collect::<Result<_>>()?;
+    let encryption = &body["properties"]["encryption"];
+    if encryption.is_object()
+        && (encryption["enabled"].is_null() || encryption["enforcement"].is_null())
+    {
+        return Err(ArmError::network(
+            400,
+            "MustSpecifyBothEncryptionIntentAndEnforcementPolicy",
+            format!(
+                "Cannot encrypt VirtualNetwork {id} unless both encryption intent (Enabled true or false) and enforcement policy (AllowUnencrypted or DropUnencrypted) are specified."
+            ),
+        ));
+    }
     let mut subnets = match body["properties"]["subnets"].take() {
         Value::Array(subnets) => subnets,
         _ => Vec::new(),
@@ -328,11 +340,14 @@ fn refuse_lost_subnets(context: &Context<'_>, put: &Put, kept: &[Value]) -> Resu
 
 fn refuse_used_subnet(context: &Context<'_>, subnet: &Value) -> Result<()> {
     let id = subnet["id"].as_str().unwrap_or_default();
+    // Interfaces, and scale sets, whose interfaces are no resources.
     let user = ip_configurations(context.state)
-        .find(|(_, ip)| same(ip["subnet"]["id"].as_str().unwrap_or_default(), id));
+        .find(|(_, ip)| same(ip["subnet"]["id"].as_str().unwrap_or_default(), id))
+        .map(|(user, _)| user.to_owned())
+        .or_else(|| context.users_of(id).into_iter().next());
     match user {
         None => Ok(()),
-        Some((user, _)) => Err(ArmError::network(
+        Some(user) => Err(ArmError::network(
             400,
             "InUseSubnetCannotBeDeleted",
             format!(

@@ -88,6 +88,17 @@ pub(super) fn size(context: &Context<'_>, body: &Value, before: u64) -> Result<&
         return Err(ArmError::missing_parameter("vmSize"));
     };
     let location = body["location"].as_str().unwrap_or_default();
+    size_for(context, name, location, 1, before)
+}
+
+/// The size of so many machines, which have `before` cores so far.
+pub(crate) fn size_for(
+    context: &Context<'_>,
+    name: &str,
+    location: &str,
+    machines: u64,
+    before: u64,
+) -> Result<&'static Size> {
     let Some(size) = Size::find(name) else {
         return Err(ArmError::compute(
             409,
@@ -97,14 +108,14 @@ pub(super) fn size(context: &Context<'_>, body: &Value, before: u64) -> Result<&
             ),
         ));
     };
-    let used = skus::cores_used(context, location, None) - before;
-    if used + size.cores > CORES {
+    let used = skus::cores_used(context, location, None).saturating_sub(before);
+    let wanted = size.cores * machines;
+    if used + wanted > CORES {
         return Err(ArmError::compute(
             409,
             "OperationNotAllowed",
             format!(
-                "Operation results in exceeding quota limits of Core. Maximum allowed: {CORES}, Current in use: {used}, Additional requested: {}.",
-                size.cores
+                "Operation results in exceeding quota limits of Core. Maximum allowed: {CORES}, Current in use: {used}, Additional requested: {wanted}."
             ),
         ));
     }
@@ -237,7 +248,7 @@ pub(super) fn disk_to_attach(
         .with_target(target));
     }
     context.refuse_while_busy(&found.id, Origin::Provider)?;
-    disks::refuse_active_access(found, "attaching the disk")?;
+    disks::refuse_active_access(context, found, "attaching the disk")?;
     if disks::state_of(found) != "Unattached" {
         return Err(disks::wrong_state(found, "attached"));
     }

@@ -49,8 +49,12 @@ pub(super) fn data_disks(
                 made[field] = disk[field].clone();
             }
         }
-        if made.pointer("/managedDisk/storageAccountType").is_none() {
-            made["managedDisk"]["storageAccountType"] = disk["storageAccountType"].clone();
+        // A managed image knows it, one of a gallery does not.
+        if let (None, Some(storage)) = (
+            made.pointer("/managedDisk/storageAccountType"),
+            disk.get("storageAccountType"),
+        ) {
+            made["managedDisk"]["storageAccountType"] = storage.clone();
         }
         own.push(made);
     }
@@ -147,6 +151,14 @@ pub(super) fn fill_in(
     for (field, value) in [("caching", "None"), ("deleteOption", "Detach")] {
         if os_disk.get(field).is_none() {
             os_disk[field] = json!(value);
+        }
+    }
+    let mut data_disks = data_disks;
+    for disk in &mut data_disks {
+        if disk["createOption"] == "FromImage"
+            && disk.pointer("/managedDisk/storageAccountType").is_none()
+        {
+            disk["managedDisk"]["storageAccountType"] = json!(size.best_storage());
         }
     }
     properties["storageProfile"]["dataDisks"] = json!(data_disks);

@@ -8,7 +8,7 @@ use super::super::error::ArmError;
 use super::super::id::{Kind, ResourceId, same};
 
 /// What a request makes of a machine's identities, before anything is done.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     was_system: bool,
     is_system: bool,
     assigned: Map<String, Value>,
@@ -16,7 +16,7 @@ pub(super) struct Plan {
 
 /// Checks the `identity` of a PUT (`replaces`) or of a PATCH, which adds assigned identities and
 /// takes away those that it gives as `null`. `before` is the machine's, where it has one.
-pub(super) fn plan(
+pub(crate) fn plan(
     context: &Context<'_>,
     machine: &str,
     before: Option<&Value>,
@@ -67,7 +67,7 @@ pub(super) fn plan(
 }
 
 /// Does what was planned, to a machine's document.
-pub(super) fn apply(
+pub(crate) fn apply(
     context: &mut Context<'_>,
     plan: Plan,
     machine: &str,
@@ -133,7 +133,7 @@ fn require_identity(context: &Context<'_>, machine: &str, id: &str) -> Result<()
 }
 
 /// Shows who the assigned identities are, once an operation has ended.
-pub(super) fn complete(context: &mut Context<'_>, machine: &str) {
+pub(crate) fn complete(context: &mut Context<'_>, machine: &str) {
     let Some(assigned) = context
         .state
         .resource(machine)

@@ -3,7 +3,7 @@
 mod check;
 mod create;
 mod devices;
-mod identity;
+pub(crate) mod identity;
 mod power;
 mod shape;
 mod view;
@@ -21,10 +21,12 @@ use super::route::nothing_there;
 use super::skus::{self, Size};
 use crate::state::{Inner, Power, Resource, State, VmInner};
 
+pub(crate) use self::check::size_for;
 pub(crate) use self::create::created;
 pub(crate) use self::devices::disks_changed;
 pub(crate) use self::power::{act, powered};
-pub(crate) use self::view::instance_view;
+pub(crate) use self::shape::IDENTITY;
+pub(crate) use self::view::{instance_view, power_names};
 
 /// The machine that uses a disk or an interface.
 pub(crate) fn user<'a>(state: &'a State, id: &str) -> Option<&'a Resource> {
@@ -267,6 +269,40 @@ pub(crate) fn updated(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
     identity::complete(context, id);
     set_state(context.state.resource_mut(id), "Succeeded");
     Ok(None)
+}
+
+/// Checks the model of a scale set, written as the machine that it describes. What the service adds
+/// to the OS disk and the user is in it afterwards.
+pub(crate) fn check_model(context: &Context<'_>, machine: &mut Value, size: &str) -> Result<()> {
+    if context.call.is_of_template {
+        shape::VM.fold(machine);
+    }
+    shape::VM.check(machine)?;
+    let Some(size) = Size::find(size) else {
+        return Err(ArmError::missing_parameter("sku.name"));
+    };
+    let source = check::source(context, machine, size)?;
+    check::os_profile(machine, &source)?;
+    let networks = machine["properties"]["networkProfile"].clone();
+    let hardware = machine["properties"].get("hardwareProfile").cloned();
+    let data_disks = create::data_disks(context, machine, Some(&source))?;
+    create::fill_in(context, machine, size, &source, &[], data_disks);
+    // Those are a machine's own.
+    if let Some(properties) = machine["properties"].as_object_mut() {
+        for field in [
+            "vmId",
+            "timeCreated",
+            "provisioningState",
+            "hardwareProfile",
+        ] {
+            properties.remove(field);
+        }
+    }
+    machine["properties"]["networkProfile"] = networks;
+    if let Some(hardware) = hardware {
+        machine["properties"]["hardwareProfile"] = hardware;
+    }
+    Ok(())
 }
 
 /// The sizes that a machine can be given: all, as a local cluster has room for any.

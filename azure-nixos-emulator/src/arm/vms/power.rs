@@ -42,7 +42,7 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     if action == "start" {
         for (disk, _) in disks_of(&machine.body) {
             if let Some(disk) = disk.and_then(|disk| context.state.resource(&disk)) {
-                disks::refuse_active_access(disk, "starting the virtual machine")?;
+                disks::refuse_active_access(context, disk, "starting the virtual machine")?;
             }
         }
     }

@@ -14,6 +14,18 @@ pub(crate) fn instance_view(context: &mut Context<'_>, group: &str, name: &str) 
     Ok(Answer::json(200, of(context, machine)))
 }
 
+/// A power state, in the code and in the display of its status.
+pub(crate) fn power_names(power: Power) -> (&'static str, &'static str) {
+    match power {
+        Power::Starting => ("starting", "VM starting"),
+        Power::Running => ("running", "VM running"),
+        Power::Stopping => ("stopping", "VM stopping"),
+        Power::Stopped => ("stopped", "VM stopped"),
+        Power::Deallocating => ("deallocating", "VM deallocating"),
+        Power::Deallocated => ("deallocated", "VM deallocated"),
+    }
+}
+
 /// The view of one machine. The agent is not ready, as there is none.
 pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
     let Inner::Vm(vm) = &machine.inner else {
@@ -27,14 +39,7 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
     } else {
         "Info"
     };
-    let (power, shown) = match vm.power {
-        Power::Starting => ("starting", "VM starting"),
-        Power::Running => ("running", "VM running"),
-        Power::Stopping => ("stopping", "VM stopping"),
-        Power::Stopped => ("stopped", "VM stopped"),
-        Power::Deallocating => ("deallocating", "VM deallocating"),
-        Power::Deallocated => ("deallocated", "VM deallocated"),
-    };
+    let (power, shown) = power_names(vm.power);
     let statuses = json!([
         {
             "code": format!("ProvisioningState/{}", provisioning.to_ascii_lowercase()),

@@ -6,6 +6,7 @@
 #![allow(clippy::single_range_in_vec_init)]
 
 mod accesses;
+mod accounts;
 mod faults;
 mod page_lists;
 mod reading;

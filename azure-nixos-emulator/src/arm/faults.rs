@@ -1,14 +1,18 @@
-//! Faults that need the state: an update that is lost, and a token that expires early.
+//! Faults as Resource Manager has them: an update that is lost, a token that expires early, an
+//! answer by rule.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Response};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::answer::Result;
 use super::call::Call;
+use super::error::ArmError;
 use super::lro::Work;
 use super::{Arm, Context};
 use crate::login;
@@ -70,6 +74,32 @@ impl Arm {
     pub(crate) fn is_losing(&self) -> bool {
         // Set and read by the thread that holds the state.
         self.is_losing.load(Ordering::Relaxed)
+    }
+
+    /// The answer that a rule asks for: in the form of the login service for a token, else in that
+    /// of Resource Manager.
+    pub(super) fn respond_by_rule(
+        &self,
+        call: &Call,
+        status: u16,
+        code: &str,
+        message: Option<&str>,
+        headers: &[(String, String)],
+    ) -> Response<Body> {
+        let message = message.map_or_else(|| format!("An injected fault: {code}."), str::to_owned);
+        let mut response = login::refused(call, status, code, &message, self.clock.now())
+            .unwrap_or_else(|| {
+                let error = ArmError::compute(status, code, message);
+                self.respond(call, error.into(), true)
+            });
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
     }
 
     /// Lets the token of a request expire.

@@ -1,13 +1,19 @@
-//! One page blob: its record on disk, its access, and its store, opened when it is first used.
+//! One blob: its record on disk, its access, and its store, opened when it is first used.
+//!
+//! A managed disk and a blob of a storage account are the same here. A disk has an access and
+//! nothing that a client could write on it; a blob of an account has a name, properties and perhaps
+//! a lease, and who may do what with it is the account's business.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::about::About;
 use super::access::{Access, Grant, SasShape, Signature};
 use super::refusal::Refusal;
 use super::store::{PAGE, Store, lock};
@@ -17,20 +23,24 @@ use super::store::{PAGE, Store, lock};
 pub(super) struct Place {
     /// Absolute. Files below it are recorded relative to it, so that it can be moved.
     pub(super) state_dir: PathBuf,
+    /// The directory of the records, which is below.
+    pub(super) records: PathBuf,
     pub(super) durable: bool,
 }
 
 impl Place {
-    pub(super) fn records(&self) -> PathBuf {
-        self.state_dir.join("blobs")
-    }
-
     fn record(&self, id: Uuid) -> PathBuf {
-        self.records().join(format!("{id}.json"))
+        self.records.join(format!("{id}.json"))
     }
 
-    fn log(&self, id: Uuid) -> PathBuf {
-        self.records().join(format!("{id}.pages"))
+    /// Where the list of its pages is.
+    pub(super) fn log(&self, id: Uuid) -> PathBuf {
+        self.records.join(format!("{id}.pages"))
+    }
+
+    /// Where the bytes of a blob are that has no place of its own.
+    pub(super) fn bytes(&self, id: Uuid) -> PathBuf {
+        self.records.join(format!("{id}.bytes"))
     }
 }
 
@@ -43,22 +53,29 @@ struct Record {
     created: SystemTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     access: Option<Grant>,
+    /// A blob's of an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<About>,
 }
 
 #[derive(Debug)]
-pub(super) struct PageBlob {
+pub(super) struct StoredBlob {
     id: Uuid,
     place: Place,
     pub(super) file: PathBuf,
-    pub(super) length: u64,
+    length: AtomicU64,
     pub(super) created: SystemTime,
+    about: Mutex<About>,
+    is_disk: bool,
+    /// Whether it was deleted or replaced: a request that found it before must not write to it.
+    gone: AtomicBool,
     /// Held while the record is written, so that the file and the memory change in one order.
     writing: Mutex<()>,
     access: Mutex<Option<Grant>>,
     store: Mutex<Option<Arc<Store>>>,
 }
 
-impl PageBlob {
+impl StoredBlob {
     /// Makes the files, the record last: a blob without a record does not exist.
     pub(super) fn create(
         place: &Place,
@@ -69,13 +86,38 @@ impl PageBlob {
     ) -> io::Result<Self> {
         let version = super::dates::ticks(created);
         Store::create(file, &place.log(id), length, version)?;
-        let blob = Self::new(place, id, file.to_owned(), length, created, None);
+        let blob = Self::new(place, id, file.to_owned(), length, created, None, None);
+        blob.write_record(None)?;
+        Ok(blob)
+    }
+
+    /// Makes a blob of an account. Its bytes are those of the file that [`Place::bytes`] names, and
+    /// its pages those of the list beside, or zeros and none if these are not there. `version` is
+    /// what its first one is at least.
+    pub(super) fn create_named(
+        place: &Place,
+        id: Uuid,
+        length: u64,
+        created: SystemTime,
+        version: u64,
+        about: About,
+    ) -> io::Result<Self> {
+        let (file, log) = (place.bytes(id), place.log(id));
+        if !file.exists() {
+            Store::create(&file, &log, length, version)?;
+        } else if !log.exists() {
+            Store::list(&log, version)?;
+        }
+        let blob = Self::new(place, id, file, length, created, None, Some(about));
+        let store = blob.store()?;
+        if store.version() < version {
+            store.touch(version, |_| Ok::<_, io::Error>(()))?;
+        }
         blob.write_record(None)?;
         Ok(blob)
     }
 
     /// Makes a blob of a file that is there, with the pages that it has data in.
-    #[allow(dead_code, reason = "for whoever makes a disk out of a file")]
     pub(super) fn adopt(
         place: &Place,
         id: Uuid,
@@ -85,7 +127,7 @@ impl PageBlob {
         let length = whole_pages(file)?;
         let version = super::dates::ticks(created);
         Store::list(&place.log(id), version)?;
-        let blob = Self::new(place, id, file.to_owned(), length, created, None);
+        let blob = Self::new(place, id, file.to_owned(), length, created, None, None);
         blob.store()?.rescan(version)?;
         blob.write_record(None)?;
         Ok(blob)
@@ -100,17 +142,17 @@ impl PageBlob {
             old.settle();
         }
         let found = whole_pages(&self.file)?;
-        if found != self.length {
+        if found != self.length() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
                     "{} has {found} bytes and the page blob {}",
                     self.file.display(),
-                    self.length
+                    self.length()
                 ),
             ));
         }
-        let opened = Store::open(&self.file, &self.place.log(self.id), self.length)?;
+        let opened = Store::open(&self.file, &self.place.log(self.id), self.length())?;
         opened.rescan(super::dates::ticks(now))?;
         *store = Some(Arc::new(opened));
         Ok(())
@@ -134,6 +176,7 @@ impl PageBlob {
             record.length,
             record.created,
             record.access,
+            record.about,
         ))
     }
 
@@ -144,20 +187,80 @@ impl PageBlob {
         length: u64,
         created: SystemTime,
         access: Option<Grant>,
+        about: Option<About>,
     ) -> Self {
         Self {
             id,
             place: place.clone(),
             file,
-            length,
+            length: AtomicU64::new(length),
             created,
+            is_disk: about.is_none(),
+            about: Mutex::new(about.unwrap_or_default()),
+            gone: AtomicBool::new(false),
             writing: Mutex::new(()),
             access: Mutex::new(access),
             store: Mutex::new(None),
         }
     }
 
-    /// The path of the blob's URL.
+    /// The length in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
+    }
+
+    /// What clients wrote on it.
+    pub(super) fn about(&self) -> About {
+        lock(&self.about).clone()
+    }
+
+    /// Looks at what clients wrote on it.
+    pub(super) fn with_about<T>(&self, look: impl FnOnce(&About) -> T) -> T {
+        look(&lock(&self.about))
+    }
+
+    /// Changes what is written on it; with an error nothing changes. The version stays.
+    pub(super) fn change<T, E: From<io::Error>>(
+        &self,
+        change: impl FnOnce(&mut About) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _writing = lock(&self.writing);
+        let before = self.about();
+        let mut about = before.clone();
+        let value = change(&mut about)?;
+        if about != before {
+            *lock(&self.about) = about;
+            if let Err(error) = self.write_record(None) {
+                *lock(&self.about) = before;
+                return Err(error.into());
+            }
+        }
+        Ok(value)
+    }
+
+    /// Gives it another length.
+    pub(super) fn resize(&self, length: u64) -> io::Result<()> {
+        let _writing = lock(&self.writing);
+        let store = self.store()?;
+        // Whichever comes second, a file that is longer than the record says is cut when it is
+        // opened: that is the state before.
+        if length > self.length() {
+            store.resize(length)?;
+            self.length.store(length, Ordering::Release);
+            self.write_record(None)
+        } else {
+            self.length.store(length, Ordering::Release);
+            self.write_record(None)?;
+            store.resize(length)
+        }
+    }
+
+    /// Whether it was deleted or replaced.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// The path of a disk's URL.
     pub(super) fn path(&self) -> String {
         format!("/{}/abcd", self.id)
     }
@@ -168,7 +271,14 @@ impl PageBlob {
         if let Some(store) = &*store {
             return Ok(Arc::clone(store));
         }
-        let opened = Store::open(&self.file, &self.place.log(self.id), self.length)?;
+        if !self.is_disk && std::fs::metadata(&self.file)?.len() > self.length() {
+            // A change of the length was not completed.
+            std::fs::File::options()
+                .write(true)
+                .open(&self.file)?
+                .set_len(self.length())?;
+        }
+        let opened = Store::open(&self.file, &self.place.log(self.id), self.length())?;
         Ok(Arc::clone(store.insert(Arc::new(opened))))
     }
 
@@ -211,6 +321,7 @@ impl PageBlob {
     /// Deletes the files, the record first.
     pub(super) fn remove(&self) -> io::Result<()> {
         let _writing = lock(&self.writing);
+        self.gone.store(true, Ordering::Release);
         lock(&self.access).take();
         if let Some(store) = lock(&self.store).take() {
             store.settle();
@@ -261,9 +372,10 @@ impl PageBlob {
             .unwrap_or(&self.file);
         let record = Record {
             file: file.to_owned(),
-            length: self.length,
+            length: self.length(),
             created: self.created,
             access: access.cloned(),
+            about: (!self.is_disk).then(|| self.about()),
         };
         let json = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
         let path = self.place.record(self.id);
@@ -275,7 +387,7 @@ impl PageBlob {
         }
         std::fs::rename(&beside, &path)?;
         if self.place.durable {
-            std::fs::File::open(self.place.records())?.sync_all()?;
+            std::fs::File::open(&self.place.records)?.sync_all()?;
         }
         Ok(())
     }
