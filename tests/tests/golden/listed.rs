@@ -6,7 +6,6 @@ use azure_nixos_tests::openapi::Deviation;
 /// Recordings of what the local Azure does not have, in the order of their names, and what it is. One
 /// that it has by now makes the test fail, so that it is compared from then on.
 pub(crate) const NOT_THERE: &[(&str, &str)] = &[
-    ("boot_diagnostics", "boot diagnostics"),
     ("vm_create_net_linux_ssh", "images of the marketplace"),
     ("vm_create_py2022", "images of the marketplace"),
 ];
