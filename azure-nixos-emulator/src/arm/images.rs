@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::answer::Result;
+use super::blob_source;
 use super::copy::remove_if_there;
 use super::disks::{self, EXTENDED_LOCATION, STORAGE_TYPES, gone};
 use super::error::{ArmError, Origin};
@@ -101,18 +102,25 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let location = body["location"].as_str().unwrap_or_default().to_owned();
     let generation = properties["hyperVGeneration"].clone();
     let mut profile = profile.clone();
-    let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
-    check_os_disk(
-        context,
-        &os_disk,
-        &generation,
-        &profile["osDisk"],
-        is_of_machine,
-    )?;
-    let mut frozen = is_snapshot(&os_disk);
     let file = context.arm.settings().image_file(&put.id.group, name);
-    let mut files = vec![(file_of(context, &os_disk)?, file.clone())];
-    describe(&mut profile["osDisk"], &os_disk);
+    let mut frozen = true;
+    let mut files = Vec::new();
+    if let Some(blob) = blob(context, &mut profile["osDisk"], &location)? {
+        frozen = false;
+        files.push((blob, file.clone()));
+    } else {
+        let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
+        check_os_disk(
+            context,
+            &os_disk,
+            &generation,
+            &profile["osDisk"],
+            is_of_machine,
+        )?;
+        frozen &= is_snapshot(&os_disk);
+        files.push((file_of(context, &os_disk)?, file.clone()));
+        describe(&mut profile["osDisk"], &os_disk);
+    }
     for disk in profile
         .get_mut("dataDisks")
         .and_then(Value::as_array_mut)
@@ -121,6 +129,11 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     {
         let lun = disk["lun"].as_u64().unwrap_or_default();
         let target = format!("dataDisks[lun {lun}]");
+        if let Some(blob) = blob(context, disk, &location)? {
+            frozen = false;
+            files.push((blob, lun_file(&file, lun)));
+            continue;
+        }
         let found = source(context, disk, &target, &location)?;
         let is_ready = matches!(
             disks::state_of(&found),
@@ -174,13 +187,47 @@ fn source_id(disk: &Value) -> Option<(&'static str, Kind, &str)> {
         .find_map(|(field, kind)| Some((field, kind, disk[field]["id"].as_str()?)))
 }
 
+/// The file of the VHD in a storage account that an image's disk is made of, where it is made of
+/// one; its size is known at once.
+fn blob(context: &Context<'_>, disk: &mut Value, location: &str) -> Result<Option<PathBuf>> {
+    let Some(uri) = disk["blobUri"].as_str() else {
+        return Ok(None);
+    };
+    if source_id(disk).is_some() {
+        return Err(ArmError::compute(
+            400,
+            "InvalidParameter",
+            "The parameter 'blobUri' excludes 'managedDisk' and 'snapshot'.",
+        )
+        .with_target("blobUri"));
+    }
+    let found = blob_source::find(context, uri, None, location)?;
+    if disk["diskSizeGB"]
+        .as_u64()
+        .is_some_and(|size| size < found.size())
+    {
+        return Err(ArmError::compute(
+            400,
+            "InvalidParameter",
+            "Disks or snapshot cannot be resized down.",
+        )
+        .with_target("diskSizeGB"));
+    }
+    disk["blobUri"] = json!(found.uri);
+    for (field, value) in [
+        ("caching", json!("None")),
+        ("storageAccountType", json!("Standard_LRS")),
+        ("diskSizeGB", json!(found.size())),
+    ] {
+        if disk.get(field).is_none() {
+            disk[field] = value;
+        }
+    }
+    Ok(Some(found.file))
+}
+
 /// The disk or snapshot an image's disk is made of.
 fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> Result<Resource> {
-    if disk.get("blobUri").is_some() {
-        return Err(ArmError::not_implemented(format!(
-            "images whose {target} is made of a blob in a storage account"
-        )));
-    }
     let Some((field, kind, id)) = source_id(disk) else {
         return Err(ArmError::missing_parameter(&format!(
             "{target}.managedDisk.id"

@@ -6,6 +6,7 @@
 //! Page data is the data plane's and is only created, granted, revoked and removed from here.
 
 pub(crate) mod answer;
+mod blob_source;
 pub(crate) mod call;
 pub(crate) mod clock_text;
 mod copy;
