@@ -199,6 +199,7 @@ const STORAGE: &[&str] = &[
     "2024-01-01",
     "2025-01-01",
     "2025-06-01",
+    "2025-08-01",
 ];
 
 /// Resource groups, providers, deployments: `Microsoft.Resources`.
