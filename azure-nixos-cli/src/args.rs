@@ -273,6 +273,9 @@ pub(crate) struct Emulator {
     /// Port of the page blobs on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) blob_port: u16,
+    /// Boot virtual machines under qemu, or only write down that they run
+    #[arg(long, value_name = "HOW", default_value = "record", value_parser = ["record", "qemu"])]
+    pub(crate) boot: String,
     /// Port of a proxy that leads Azure's own host names here; 0 takes a free one [default: no proxy]
     #[arg(long, value_name = "PORT")]
     pub(crate) proxy_port: Option<u16>,

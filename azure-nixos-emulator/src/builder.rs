@@ -13,6 +13,7 @@ use crate::arm::{Access, Arm, Settings};
 use crate::assumption::Assumption;
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
+use crate::boot::{Boot, Machines};
 use crate::clock::Clock;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
@@ -39,6 +40,7 @@ pub struct EmulatorBuilder {
     durable: bool,
     lock_patience: Duration,
     unregistered: Vec<String>,
+    pub(crate) machines: crate::boot::Options,
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
     access: Access,
@@ -61,6 +63,7 @@ impl EmulatorBuilder {
             durable: false,
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
+            machines: crate::boot::Options::default(),
             versions_from_disks: true,
             page_size: None,
             access: Access::default(),
@@ -243,12 +246,16 @@ impl EmulatorBuilder {
     /// Starts it: both ports are listened on when this returns.
     ///
     /// # Errors
-    /// When the state directory cannot be used or is in use, or a port is taken; the text says
-    /// which and what to do.
+    /// When the state directory cannot be used or is in use, a port is taken, or machines are to
+    /// boot and qemu is not installed; the text says which and what to do.
     ///
     /// # Cancellation
     /// A dropped future has started nothing; what was made in the state directory stays there.
     pub async fn start(self) -> Result<Emulator, EmulatorError> {
+        let machines = match self.machines.boot {
+            Boot::Record => None,
+            Boot::Qemu => Some(Machines::new(self.machines, self.durable)?),
+        };
         let names = AzureNames::new(self.blob_host.as_deref())?;
         create_private_dir(&self.state_dir)?;
         let state_dir = std::path::absolute(&self.state_dir)
@@ -288,6 +295,7 @@ impl EmulatorBuilder {
             timing: self.timing,
             blob_urls,
             durable: self.durable,
+            machines,
             versions_from_disks: self.versions_from_disks,
             page_size: self.page_size,
             access: self.access,
@@ -326,6 +334,7 @@ impl EmulatorBuilder {
             let arm = Arm::open(settings, store, blobs.clone(), clock, opened_faults, lock);
             arm.start_unregistered(&unregistered)?;
             arm.resume_copies();
+            arm.resume_machines();
             Ok::<_, EmulatorError>((tls, blobs, arm))
         })
         .await

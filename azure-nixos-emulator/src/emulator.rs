@@ -174,8 +174,8 @@ impl Emulator {
         &self.faults
     }
 
-    /// Stops it: no new connections, answers under way are finished (5 s at most), copies of disks
-    /// are completed. Afterwards the state directory is free for another one.
+    /// Stops it: no new connections, answers under way are finished (5 s at most), machines that
+    /// boot are shut down, copies of disks are completed. Afterwards the state directory is free for another one.
     ///
     /// # Cancellation
     /// A dropped future leaves it stopping, as a drop does.
@@ -184,6 +184,9 @@ impl Emulator {
         self.tasks.close();
         // Each connection has its own limit.
         self.tasks.wait().await;
+        if let Some(machines) = &self.arm.settings().machines {
+            machines.shut_down().await;
+        }
         self.arm.finish_copies().await;
     }
 }
@@ -192,5 +195,8 @@ impl Drop for Emulator {
     fn drop(&mut self) {
         self.stop.cancel();
         self.tasks.close();
+        if let Some(machines) = &self.arm.settings().machines {
+            machines.kill();
+        }
     }
 }

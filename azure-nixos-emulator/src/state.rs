@@ -68,7 +68,7 @@ pub(crate) enum Inner {
 pub(crate) struct DiskInner {
     /// The name of its page blob in the data plane.
     pub(crate) blob: Uuid,
-    /// The blob's length, footer included; 0 for an OS disk of a VM, which has no content here.
+    /// The blob's length, footer included; 0 while there is no blob.
     pub(crate) length: u64,
     /// When the access that is granted ends, while one is.
     pub(crate) access_ends: Option<SystemTime>,
@@ -88,6 +88,24 @@ pub(crate) struct VmInner {
     pub(crate) changed: SystemTime,
     /// As it was given; no GET shows it, and it cannot change.
     pub(crate) custom_data: Option<String>,
+    /// What is known of it beyond its documents.
+    #[serde(default)]
+    pub(crate) guest: Guest,
+}
+
+/// What a virtual machine is inside.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Guest {
+    /// Its disks are a template: it does not start again, and images can be made of it.
+    pub(crate) generalized: bool,
+    /// As it was given, for the guest's provisioning; no GET shows it.
+    pub(crate) admin_password: Option<String>,
+    /// The operation under way is to start it from the beginning, even if it runs.
+    pub(crate) again: bool,
+    /// The operation under way is to stop it without a shutdown of the guest.
+    pub(crate) cut_off: bool,
+    /// It has run since the page lists of its disks were read from their files.
+    pub(crate) wrote: bool,
 }
 
 /// What no GET shows of a scale set: its machines, which have documents of their own.
@@ -156,6 +174,9 @@ pub(crate) struct State {
     /// By id in lower case.
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) operations: BTreeMap<Uuid, Operation>,
+    /// Whether machines boot, so that public addresses have to be this host's.
+    #[serde(skip)]
+    pub(crate) boots: bool,
     /// By object id.
     #[serde(default)]
     pub(crate) directory: BTreeMap<Uuid, Principal>,
@@ -183,6 +204,7 @@ impl State {
             groups: BTreeMap::new(),
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
+            boots: false,
             directory: BTreeMap::new(),
             documents: BTreeMap::new(),
             deployments: BTreeMap::new(),

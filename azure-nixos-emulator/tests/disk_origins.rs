@@ -770,8 +770,8 @@ async fn settings_of_disks_that_cannot_be_are_refused() {
             "Standard_LRS",
             "/properties/creationData/createOption",
             json!("Import"),
-            501,
-            "NotImplemented",
+            400,
+            "InvalidParameter",
         ),
         (
             "Standard_LRS",

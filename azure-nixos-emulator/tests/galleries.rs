@@ -615,8 +615,8 @@ async fn bad_versions_are_refused_at_once() {
             "/properties/storageProfile",
             json!({ "osDiskImage": { "source": {
             "uri": "https://a.blob.core.windows.net/c/b.vhd", "storageAccountId": "/x" } } }),
-            501,
-            "NotImplemented",
+            404,
+            "NotFound",
         ),
         ("/location", json!("eastus"), 400, "InvalidParameter"),
     ] {

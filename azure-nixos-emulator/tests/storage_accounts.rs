@@ -10,13 +10,9 @@ mod common;
 use std::time::Duration;
 
 use azure_nixos_emulator::{Clock, Emulator, Timing};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use common::{Client, RESOURCES, builder, group, resource};
-use hmac::{Hmac, Mac as _};
+use common::{Client, RESOURCES, account_sas, builder, group, resource};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 const STORAGE: &str = "2023-01-01";
 
@@ -31,23 +27,6 @@ fn body() -> Value {
         "kind": "StorageV2",
         "properties": { "allowBlobPublicAccess": false },
     })
-}
-
-/// A signature of the account with everything in it.
-fn sas(account: &str, key: &str) -> String {
-    let (version, end) = ("2021-12-02", "2999-01-01T00:00:00Z");
-    let signed = format!("{account}\nrwdlac\nb\nsco\n\n{end}\n\n\n{version}\n\n");
-    let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(key).unwrap()).unwrap();
-    mac.update(signed.as_bytes());
-    let signature = STANDARD.encode(mac.finalize().into_bytes());
-    url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("sv", version)
-        .append_pair("ss", "b")
-        .append_pair("srt", "sco")
-        .append_pair("sp", "rwdlac")
-        .append_pair("se", end)
-        .append_pair("sig", &signature)
-        .finish()
 }
 
 async fn keys(client: &Client, group: &str, name: &str) -> Vec<String> {
@@ -65,7 +44,10 @@ async fn keys(client: &Client, group: &str, name: &str) -> Vec<String> {
 /// The status of making a container with a key of the account.
 async fn make_container(client: &Client, endpoint: &str, name: &str, key: &str) -> u16 {
     let account = endpoint.trim_end_matches('/').rsplit('/').next().unwrap();
-    let url = format!("{endpoint}{name}?restype=container&{}", sas(account, key));
+    let url = format!(
+        "{endpoint}{name}?restype=container&{}",
+        account_sas(account, key)
+    );
     let request = client.http.put(url).header("content-length", 0);
     request.send().await.unwrap().status().as_u16()
 }
@@ -246,7 +228,7 @@ async fn an_account_has_azures_name_through_the_proxy() {
     assert_eq!(endpoint(&shown), "https://web1.blob.core.windows.net/");
     let key = keys(&client, "rg", "web1").await.remove(0);
     let http = common::proxied(&emulator);
-    let sas = sas("web1", &key);
+    let sas = account_sas("web1", &key);
     let url = |path: &str| format!("https://web1.blob.core.windows.net{path}{sas}");
     let put = http
         .put(url("/vhds?restype=container&"))
@@ -270,4 +252,117 @@ async fn an_account_has_azures_name_through_the_proxy() {
         .await
         .unwrap();
     assert_eq!(other.status(), 404);
+}
+
+/// Puts a page blob with the content of a file through the data plane.
+async fn put_page_blob(client: &Client, url: &str, content: &[u8]) {
+    let put = client
+        .http
+        .put(url)
+        .header("x-ms-blob-type", "PageBlob")
+        .header("x-ms-blob-content-length", content.len())
+        .header("content-length", 0);
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    for (at, piece) in content.chunks(4 << 20).enumerate() {
+        let at = at * (4 << 20);
+        let put = client
+            .http
+            .put(format!("{url}&comp=page"))
+            .header("x-ms-page-write", "update")
+            .header("x-ms-range", format!("bytes={at}-{}", at + piece.len() - 1))
+            .body(piece.to_vec());
+        assert_eq!(put.send().await.unwrap().status(), 201);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_is_made_of_a_blob() {
+    let dir = tempfile::tempdir().unwrap();
+    let emulator = builder(dir.path()).start().await.unwrap();
+    let client = Client::new(&emulator);
+    client.make_group("rg").await;
+    made(&client, "rg", "web1").await;
+    let key = keys(&client, "rg", "web1").await.remove(0);
+    let base = format!("{}/web1/", emulator.blob_url());
+    assert_eq!(make_container(&client, &base, "vhds", &key).await, 201);
+    let image = dir.path().join("image");
+    std::fs::File::create_new(&image)
+        .unwrap()
+        .set_len(common::SMALLEST)
+        .unwrap();
+    common::write_image(&image);
+    let content = std::fs::read(&image).unwrap();
+    let sas = account_sas("web1", &key);
+    put_page_blob(&client, &format!("{base}vhds/a/d.vhd?{sas}"), &content).await;
+    put_page_blob(&client, &format!("{base}vhds/zeros?{sas}"), &[0; 4096]).await;
+
+    let import = |location: &str, uri: String| {
+        json!({ "location": location, "properties": { "osType": "Linux", "creationData": {
+            "createOption": "Import",
+            "storageAccountId": client.id("rg", "Microsoft.Storage/storageAccounts", "web1"),
+            "sourceUri": uri,
+        }}})
+    };
+    // By its path here, or by its name in Azure: both lead to it.
+    for (name, uri) in [
+        ("d1", format!("{base}vhds/a/d.vhd")),
+        (
+            "d2",
+            "https://web1.blob.core.windows.net/vhds/a/d.vhd".to_owned(),
+        ),
+    ] {
+        let path = common::disk("rg", name);
+        let begun = client
+            .put(&path, common::DISKS, import("westus2", uri.clone()))
+            .await;
+        client.succeed(begun).await;
+        let disk = client.get(&path, common::DISKS).await.body;
+        assert_eq!(disk["properties"]["diskState"], "Unattached");
+        assert_eq!(disk["properties"]["diskSizeBytes"], common::SMALLEST - 512);
+        assert_eq!(disk["properties"]["creationData"]["sourceUri"], uri);
+        assert!(std::fs::read(emulator.disk_file("rg", name)).unwrap() == content);
+        let read = client.grant("rg", name, "Read").await;
+        let got = client.http.get(read).send().await.unwrap();
+        assert!(got.bytes().await.unwrap() == content);
+    }
+    let there = format!("{base}vhds/a/d.vhd");
+    for (what, body, expected) in [
+        (
+            "region",
+            import("eastus", there.clone()),
+            (400, "BadRequest"),
+        ),
+        (
+            "no blob",
+            import("westus2", format!("{base}vhds/none")),
+            (404, "NotFound"),
+        ),
+        (
+            "elsewhere",
+            import(
+                "westus2",
+                "https://example.com/web1/vhds/a/d.vhd".to_owned(),
+            ),
+            (404, "NotFound"),
+        ),
+        (
+            "no footer",
+            import("westus2", format!("{base}vhds/zeros")),
+            (400, "InvalidVhd"),
+        ),
+        (
+            "account",
+            common::with(
+                import("westus2", there),
+                "/properties/creationData/storageAccountId",
+                json!(client.id("rg", "Microsoft.Storage/storageAccounts", "web2")),
+            ),
+            (400, "InvalidParameter"),
+        ),
+    ] {
+        let refused = client
+            .put(&common::disk("rg", "bad"), common::DISKS, body)
+            .await;
+        assert_eq!(refused.error(), expected, "{what}: {}", refused.body);
+    }
 }

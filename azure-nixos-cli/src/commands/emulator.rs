@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use azure_nixos_emulator::Emulator;
 use azure_nixos_emulator::fault::FaultRule;
+use azure_nixos_emulator::{Boot, Emulator};
 use serde::Serialize;
 
 use super::emulator_env::env;
@@ -55,6 +55,10 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
         .unregistered(args.unregistered)
         .arm_port(args.port)
         .blob_port(args.blob_port)
+        .boot(match args.boot.as_str() {
+            "qemu" => Boot::Qemu,
+            _ => Boot::Record,
+        })
         .lock_patience(PATIENCE)
         .start()
         .await

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::answer::Result;
+use super::blob_source;
 use super::copy::remove_if_there;
 use super::disks::{self, EXTENDED_LOCATION, STORAGE_TYPES, gone};
 use super::error::{ArmError, Origin};
@@ -14,6 +15,7 @@ use super::lro::{Copying, Dialect, Work};
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
 use super::shape::{Shape, TAGS};
+use super::vms;
 use crate::state::{ImageInner, Inner, Resource};
 
 const GIB: u64 = 1 << 30;
@@ -81,27 +83,44 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     }
     let mut body = put.body;
     let properties = &body["properties"];
-    if !properties["sourceVirtualMachine"].is_null() {
-        return Err(ArmError::not_implemented(
-            "images of virtual machines, as their content is not kept",
-        ));
-    }
+    let of_machine = match properties["sourceVirtualMachine"]["id"].as_str() {
+        Some(machine) => Some(vms::storage_profile(
+            context,
+            machine,
+            &properties["storageProfile"],
+        )?),
+        None => None,
+    };
     if properties.get("hyperVGeneration").is_none() {
         return Err(ArmError::missing_parameter("hyperVGeneration"));
     }
-    let profile = &properties["storageProfile"];
+    let is_of_machine = of_machine.is_some();
+    let profile = of_machine.as_ref().unwrap_or(&properties["storageProfile"]);
     if profile["osDisk"].is_null() {
         return Err(ArmError::missing_parameter("storageProfile.osDisk"));
     }
     let location = body["location"].as_str().unwrap_or_default().to_owned();
     let generation = properties["hyperVGeneration"].clone();
     let mut profile = profile.clone();
-    let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
-    check_os_disk(context, &os_disk, &generation, &profile["osDisk"])?;
-    let mut frozen = is_snapshot(&os_disk);
     let file = context.arm.settings().image_file(&put.id.group, name);
-    let mut files = vec![(file_of(context, &os_disk)?, file.clone())];
-    describe(&mut profile["osDisk"], &os_disk);
+    let mut frozen = true;
+    let mut files = Vec::new();
+    if let Some(blob) = blob(context, &mut profile["osDisk"], &location)? {
+        frozen = false;
+        files.push((blob, file.clone()));
+    } else {
+        let os_disk = source(context, &profile["osDisk"], "osDisk", &location)?;
+        check_os_disk(
+            context,
+            &os_disk,
+            &generation,
+            &profile["osDisk"],
+            is_of_machine,
+        )?;
+        frozen &= is_snapshot(&os_disk);
+        files.push((file_of(context, &os_disk)?, file.clone()));
+        describe(&mut profile["osDisk"], &os_disk);
+    }
     for disk in profile
         .get_mut("dataDisks")
         .and_then(Value::as_array_mut)
@@ -110,11 +129,17 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     {
         let lun = disk["lun"].as_u64().unwrap_or_default();
         let target = format!("dataDisks[lun {lun}]");
+        if let Some(blob) = blob(context, disk, &location)? {
+            frozen = false;
+            files.push((blob, lun_file(&file, lun)));
+            continue;
+        }
         let found = source(context, disk, &target, &location)?;
-        if !matches!(
+        let is_ready = matches!(
             disks::state_of(&found),
             "Unattached" | "Reserved" | "ActiveSAS"
-        ) {
+        );
+        if !is_ready && !is_of_machine {
             return Err(disks::wrong_state(&found, "made an image of"));
         }
         frozen &= is_snapshot(&found);
@@ -162,13 +187,47 @@ fn source_id(disk: &Value) -> Option<(&'static str, Kind, &str)> {
         .find_map(|(field, kind)| Some((field, kind, disk[field]["id"].as_str()?)))
 }
 
+/// The file of the VHD in a storage account that an image's disk is made of, where it is made of
+/// one; its size is known at once.
+fn blob(context: &Context<'_>, disk: &mut Value, location: &str) -> Result<Option<PathBuf>> {
+    let Some(uri) = disk["blobUri"].as_str() else {
+        return Ok(None);
+    };
+    if source_id(disk).is_some() {
+        return Err(ArmError::compute(
+            400,
+            "InvalidParameter",
+            "The parameter 'blobUri' excludes 'managedDisk' and 'snapshot'.",
+        )
+        .with_target("blobUri"));
+    }
+    let found = blob_source::find(context, uri, None, location)?;
+    if disk["diskSizeGB"]
+        .as_u64()
+        .is_some_and(|size| size < found.size())
+    {
+        return Err(ArmError::compute(
+            400,
+            "InvalidParameter",
+            "Disks or snapshot cannot be resized down.",
+        )
+        .with_target("diskSizeGB"));
+    }
+    disk["blobUri"] = json!(found.uri);
+    for (field, value) in [
+        ("caching", json!("None")),
+        ("storageAccountType", json!("Standard_LRS")),
+        ("diskSizeGB", json!(found.size())),
+    ] {
+        if disk.get(field).is_none() {
+            disk[field] = value;
+        }
+    }
+    Ok(Some(found.file))
+}
+
 /// The disk or snapshot an image's disk is made of.
 fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> Result<Resource> {
-    if disk.get("blobUri").is_some() {
-        return Err(ArmError::not_implemented(format!(
-            "images whose {target} is made of a blob in a storage account"
-        )));
-    }
     let Some((field, kind, id)) = source_id(disk) else {
         return Err(ArmError::missing_parameter(&format!(
             "{target}.managedDisk.id"
@@ -205,15 +264,17 @@ fn source(context: &Context<'_>, disk: &Value, target: &str, location: &str) -> 
     Ok(found.clone())
 }
 
-/// Refuses a disk that is not ready, or that contradicts what the image is said to be.
+/// Refuses a disk that is not ready, or that contradicts what the image is said to be. A machine
+/// that is a template does not run, so the disk that it has is ready.
 fn check_os_disk(
     context: &Context<'_>,
     disk: &Resource,
     generation: &Value,
     image: &Value,
+    is_of_machine: bool,
 ) -> Result<()> {
     disks::refuse_active_access(context, disk, "creating an image from it")?;
-    if !matches!(disks::state_of(disk), "Unattached" | "Reserved") {
+    if !is_of_machine && !matches!(disks::state_of(disk), "Unattached" | "Reserved") {
         return Err(disks::wrong_state(disk, "made an image of"));
     }
     let properties = &disk.body["properties"];
@@ -280,7 +341,7 @@ fn file_of(context: &Context<'_>, disk: &Resource) -> Result<PathBuf> {
             Ok(context.arm.settings().content_file(&id))
         }
         _ => Err(ArmError::not_implemented(
-            "images of the OS disk of a virtual machine, as its content is not kept",
+            "images of disks that were made before their content was kept",
         )),
     }
 }

@@ -601,7 +601,7 @@ impl Context<'_> {
 
     /// Ends everything that is due, in the order in which it was due. Says whether anything changed.
     fn end_due(&mut self) -> bool {
-        let mut changed = disks::expire_accesses(self);
+        let mut changed = disks::expire_accesses(self) | vms::follow_machines(self);
         let before = self.state.operations.len();
         let now = self.now;
         self.state.operations.retain(|_, operation| {
@@ -690,11 +690,11 @@ impl Context<'_> {
                 message,
             } => Some(gallery::versions::refused(self, id, *status, code, message)),
             Work::VersionDeleted => Some(images::deleted(self, id)),
-            Work::VmCreated => Some(vms::created(self, id)),
+            Work::VmCreated => vms::created(self, operation.id, id),
             Work::VmUpdated => Some(vms::updated(self, id)),
             Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
-            Work::VmPower(power) => Some(vms::powered(self, id, *power)),
-            Work::VmDeleted => Some(vms::deleted(self, id)),
+            Work::VmPower(power) => vms::powered(self, operation.id, id, *power),
+            Work::VmDeleted => vms::deleted(self, operation.id, id),
             Work::ScaleSetUpdated => Some(scale_sets::updated(self, id)),
             Work::InstancesPower(numbers, power) => {
                 Some(scale_sets::powered(self, id, numbers, *power))

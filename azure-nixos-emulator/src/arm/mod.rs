@@ -6,6 +6,7 @@
 //! Page data is the data plane's and is only created, granted, revoked and removed from here.
 
 pub(crate) mod answer;
+mod blob_source;
 pub(crate) mod call;
 pub(crate) mod clock_text;
 mod copy;
@@ -21,10 +22,12 @@ mod headers;
 mod id;
 mod identities;
 mod images;
+mod jobs;
 mod journal;
 pub(crate) mod lro;
 mod names;
 mod network;
+mod own_copy;
 pub(crate) mod pace;
 mod pages;
 mod permissions;
@@ -55,6 +58,8 @@ use axum::extract::State as Extract;
 use axum::http::{HeaderMap, Request, Response, header};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::copy::remove_if_there;
+
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
@@ -64,6 +69,7 @@ use self::pace::Timing;
 use crate::assumption::Assumption;
 use crate::azure_names::{self, BlobUrls};
 use crate::blob::PageBlobs;
+use crate::boot::Machines;
 use crate::clock::Clock;
 use crate::control::{self, Controlled};
 use crate::emulator::RecordedRequest;
@@ -84,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     pub(crate) blob_urls: BlobUrls,
     pub(crate) durable: bool,
+    /// Where machines boot, if they do.
+    pub(crate) machines: Option<Machines>,
     /// Whether the disks of an image version can be made of managed disks, and not of snapshots only.
     pub(crate) versions_from_disks: bool,
     /// How many items an answer to a list has at most.
@@ -170,6 +178,7 @@ pub(crate) struct Arm {
     /// While an update is lost: what handlers start beside the state does not begin.
     is_losing: AtomicBool,
     copies: TaskTracker,
+    jobs: jobs::Jobs,
     _lock: StateLock,
 }
 
@@ -185,12 +194,14 @@ pub(crate) struct Context<'a> {
 impl Arm {
     pub(crate) fn open(
         settings: Settings,
-        store: Store,
+        mut store: Store,
         blobs: PageBlobs,
         clock: Clock,
         faults: Faults,
         lock: StateLock,
     ) -> Arc<Self> {
+        store.state.boots = settings.machines.is_some();
+        blobs.sign_diagnostics_with(&store.state.identity.signing_key);
         Arc::new(Self {
             settings,
             identity: store.state.identity.clone(),
@@ -202,6 +213,7 @@ impl Arm {
             expired: Mutex::default(),
             is_losing: AtomicBool::new(false),
             copies: TaskTracker::new(),
+            jobs: jobs::Jobs::default(),
             _lock: lock,
         })
     }

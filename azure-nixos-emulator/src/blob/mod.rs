@@ -31,6 +31,7 @@ mod account;
 mod checksum;
 mod conditions;
 mod dates;
+mod diagnostics;
 mod lease;
 mod page_list;
 mod page_log;
@@ -49,7 +50,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
@@ -64,6 +65,7 @@ use crate::vhd;
 pub(crate) use access::Access;
 pub use access::SasShape;
 use account::Accounts;
+pub(crate) use diagnostics::DiagnosticsFile;
 use store::PAGE;
 use stored::{Place, StoredBlob};
 
@@ -102,6 +104,8 @@ struct Inner {
     blobs: RwLock<HashMap<Uuid, Arc<StoredBlob>>>,
     /// In pages.
     body_memory: Arc<Semaphore>,
+    /// Signs access to the boot diagnostics of machines.
+    diagnostics_key: OnceLock<String>,
 }
 
 impl fmt::Debug for PageBlobs {
@@ -159,6 +163,7 @@ impl PageBlobs {
             faults,
             blobs: RwLock::new(blobs),
             body_memory: Arc::new(Semaphore::new(BODY_MEMORY / PAGE as usize)),
+            diagnostics_key: OnceLock::new(),
         })))
     }
 

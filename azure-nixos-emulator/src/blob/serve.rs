@@ -16,7 +16,7 @@ use super::conditions::etag;
 use super::refusal::Refusal;
 use super::request::{self, ApiVersion, Call, Permit};
 use super::stored::StoredBlob;
-use super::{PageBlobs, account, dates, page_list, put_page, read};
+use super::{PageBlobs, account, dates, diagnostics, page_list, put_page, read};
 use crate::fault::{self, FaultAction, Harm, Plane};
 
 /// The most of a refused body that is read to its end. A client that is still sending would
@@ -111,6 +111,9 @@ async fn answer(
         url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
             .into_owned()
             .collect();
+    if let Some(machine) = diagnostics::addressed(parts.uri.path()) {
+        return diagnostics::answer(blobs, &parts, &query, machine).await;
+    }
     let host = request::header(&parts.headers, "host")?;
     let is_container = request::query(&query, "restype").is_some();
     if let Some(address) = account::find(blobs, host, parts.uri.path(), is_container)? {

@@ -11,10 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure_nixos_emulator::{Emulator, EmulatorBuilder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac as _};
 use reqwest::Method;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 /// Api-versions: disks, the rest of compute, network, resources, subscriptions.
 pub(crate) const DISKS: &str = "2023-04-02";
@@ -310,6 +314,23 @@ impl Client {
             }]},
         }})
     }
+}
+
+/// A signature of the account with everything in it.
+pub(crate) fn account_sas(account: &str, key: &str) -> String {
+    let (version, end) = ("2021-12-02", "2999-01-01T00:00:00Z");
+    let signed = format!("{account}\nrwdlac\nb\nsco\n\n{end}\n\n\n{version}\n\n");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(key).unwrap()).unwrap();
+    mac.update(signed.as_bytes());
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("sv", version)
+        .append_pair("ss", "b")
+        .append_pair("srt", "sco")
+        .append_pair("sp", "rwdlac")
+        .append_pair("se", end)
+        .append_pair("sig", &signature)
+        .finish()
 }
 
 pub(crate) fn group(name: &str) -> String {

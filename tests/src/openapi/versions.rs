@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::operations::Operation;
 
-/// Versions that clients send which are newer than the documents and the recordings: the Azure CLI
-/// 2.91 and Microsoft's Python packages of 2026.
-const NEWER: &[(&str, &str)] = &[
+/// Versions that are neither in the documents nor in the recordings, and that Microsoft's own clients
+/// send: the Azure CLI 2.91 and the Python packages of 2026.
+const SENT: &[(&str, &str)] = &[
     ("microsoft.compute/disks", "2025-01-02"),
     ("microsoft.compute/disks", "2026-03-02"),
     ("microsoft.compute/images", "2024-11-01"),
@@ -26,10 +26,15 @@ const NEWER: &[(&str, &str)] = &[
         "microsoft.managedidentity/userassignedidentities",
         "2025-05-31-preview",
     ),
+    ("microsoft.compute/virtualmachines", "2025-11-01"),
+    ("microsoft.network/*", "2023-11-01"),
+    ("microsoft.network/*", "2024-07-01"),
     ("microsoft.network/*", "2025-07-01"),
     ("microsoft.network/*", "2025-09-01"),
     ("microsoft.network/*", "2026-03-01"),
     ("resourcegroups", "2024-11-01"),
+    ("resourcegroups", "2025-04-01"),
+    ("resources", "2024-11-01"),
     ("microsoft.resources/deployments", "2024-11-01"),
 ];
 
@@ -39,7 +44,7 @@ pub(super) struct Versions(BTreeSet<(String, String)>);
 
 impl Versions {
     pub(super) fn load(recordings: &Path, operations: &[Operation<'_>]) -> Self {
-        let mut pairs: BTreeSet<(String, String)> = NEWER
+        let mut pairs: BTreeSet<(String, String)> = SENT
             .iter()
             .map(|(kind, version)| ((*kind).to_owned(), (*version).to_owned()))
             .collect();

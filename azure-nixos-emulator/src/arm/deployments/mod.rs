@@ -13,6 +13,7 @@ mod run;
 mod template;
 mod view;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -53,6 +54,9 @@ const REQUEST: Shape = Shape::Object(&[
         ]),
     ),
 ]);
+
+/// How many deployments a group keeps.
+const MOST: usize = 800;
 
 /// The longest that `Retry-After` asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -410,9 +414,26 @@ fn put(context: &mut Context<'_>, group: &str, name: &str, id: &str) -> Result {
     );
     let url = context.sign(&context.arm.settings().arm_url, &unsigned);
     context.state.deployments.insert(key, deployment);
+    forget_oldest(&mut context.state.deployments, group, MOST);
     Ok(Answer::json(code, shown)
         .with_header("azure-asyncoperation", url)
         .with_header("retry-after", retry_after(context)))
+}
+
+/// Forgets the oldest deployments of a group that has more than it keeps, as Azure does by itself.
+fn forget_oldest(deployments: &mut BTreeMap<String, Deployment>, group: &str, most: usize) {
+    let mut ended: Vec<(SystemTime, String)> = Vec::new();
+    let mut count = 0;
+    for (key, deployment) in deployments.iter() {
+        if deployment.group.eq_ignore_ascii_case(group) {
+            count += 1;
+            ended.extend(deployment.ended.map(|ended| (ended, key.clone())));
+        }
+    }
+    ended.sort_unstable();
+    for (_, key) in ended.into_iter().take(usize::saturating_sub(count, most)) {
+        deployments.remove(&key);
+    }
 }
 
 /// Whole seconds until it is worth asking again: half of what a resource takes, a few at most. The
@@ -503,4 +524,50 @@ fn delete(context: &mut Context<'_>, id: &str) -> Result {
     Ok(Answer::empty(202)
         .with_header("location", url)
         .with_header("retry-after", "0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_that_have_ended_are_forgotten() {
+        let start = SystemTime::UNIX_EPOCH;
+        let mut deployments = BTreeMap::new();
+        for (number, group, ended) in [
+            (1_u64, "rg", true),
+            (2, "RG", false),
+            (3, "rg", true),
+            (4, "other", true),
+            (5, "rg", true),
+        ] {
+            let time = start + Duration::from_secs(number);
+            deployments.insert(
+                number.to_string(),
+                Deployment {
+                    id: number.to_string(),
+                    name: number.to_string(),
+                    group: group.to_owned(),
+                    tags: None,
+                    operation: Uuid::new_v4(),
+                    correlation: Uuid::new_v4(),
+                    template: Value::Null,
+                    parameters: Map::new(),
+                    steps: Vec::new(),
+                    started: time,
+                    ended: ended.then_some(time),
+                    state: DeploymentState::Running,
+                    error: None,
+                    outputs: None,
+                },
+            );
+        }
+        let mut left = |most| {
+            forget_oldest(&mut deployments, "rg", most);
+            deployments.keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(left(4), ["1", "2", "3", "4", "5"]);
+        assert_eq!(left(2), ["2", "4", "5"]);
+        assert_eq!(left(0), ["2", "4"]);
+    }
 }

@@ -60,28 +60,25 @@ fn advance_one(context: &mut Context<'_>, deployment: &mut Deployment) -> bool {
         };
     }
     let has = |state: StepState| deployment.steps.iter().any(|step| step.state == state);
-    // What waits for something that has failed never begins; the rest goes on to its end. What
-    // still waits when nothing has begun waits for itself, by `reference()`, or is in the way of
-    // something outside.
-    if has(StepState::Running) || progress {
-        return progress;
-    }
     let is_held_up = deployment
         .steps
         .iter()
-        .any(|step| step.status_code == HELD_UP);
+        .any(|step| step.state == StepState::Waiting && step.status_code == HELD_UP);
+    if progress || is_held_up || has(StepState::Running) {
+        return progress;
+    }
+    // What waits for something that has failed never begins. What still waits when nothing has
+    // failed waits for itself, by `reference()`.
     if has(StepState::Failed) {
         fail(context, deployment);
-    } else if !has(StepState::Waiting) {
-        succeed(context, deployment);
-    } else if !is_held_up {
+    } else if has(StepState::Waiting) {
         let error = json!({
             "code": "InvalidTemplate",
             "message": "Deployment template validation failed: 'Circular dependency detected on the resources of the template, by the function reference().'.",
         });
         finish(context, deployment, DeploymentState::Failed, Some(error));
     } else {
-        return false;
+        succeed(context, deployment);
     }
     true
 }

@@ -105,7 +105,7 @@ pub(crate) fn grant(context: &mut Context<'_>, kind: Kind, group: &str, name: &s
     }
     if matches!(&disk.inner, Inner::Disk(inner) if inner.length == 0) {
         return Err(ArmError::not_implemented(
-            "access to the OS disk of a virtual machine, as its content is not kept",
+            "access to disks that were made before their content was kept",
         ));
     }
     let location = disk.body["location"]

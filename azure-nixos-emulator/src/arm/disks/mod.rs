@@ -3,8 +3,7 @@
 //! `ReadyToUpload` → (write access granted) → `ActiveUpload` → (access ended, footer good) →
 //! `Unattached` → (attached to a machine) → `Attached` → (machine deallocated) → `Reserved`; and
 //! `Unattached` → (read access granted) → `ActiveSAS` → (ended) → `Unattached`. The bytes are the
-//! data plane's, in one page blob per disk. OS disks that were made for a virtual machine have no
-//! content here, as nothing boots from them: they have a size and no blob.
+//! data plane's, in one page blob per disk.
 
 mod access;
 mod guest_state;
@@ -19,7 +18,6 @@ use uuid::Uuid;
 
 use self::shape::{DISK, DISK_PATCH, SNAPSHOT, SNAPSHOT_PATCH};
 use self::source::Content;
-use super::Context;
 use super::answer::Result;
 use super::clock_text::timestamp;
 use super::error::{ArmError, Origin};
@@ -28,6 +26,7 @@ use super::id::{Kind, ResourceId, same};
 use super::lro::{Copying, Dialect, Work};
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
+use super::{Context, Settings};
 use crate::assumption::Assumption;
 use crate::blob::PageBlobs;
 use crate::state::{DiskInner, Inner, Power, Resource};
@@ -415,6 +414,12 @@ pub(crate) fn attach(context: &mut Context<'_>, id: &str, machine: Option<(&str,
     if state_of(disk) != "ActiveSAS" {
         disk.body["properties"]["diskState"] = json!(state);
     }
+}
+
+/// The file of a disk, by its id.
+pub(crate) fn file(settings: &Settings, id: &str) -> Option<std::path::PathBuf> {
+    let id = ResourceId::parse(id)?;
+    Some(settings.disk_file(&id.group, &id.name))
 }
 
 fn file_of(context: &Context<'_>, id: &str) -> Result<(std::path::PathBuf, DiskInner)> {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::super::Context;
 use super::super::answer::Result;
 use super::super::error::{ArmError, Origin};
 use super::super::gallery;
 use super::super::id::{Kind, ResourceId};
+use super::super::{Context, blob_source};
 use super::{FOOTER, GIB, UPLOAD_SECURE, content, disk_name, state_of, wrong_state};
 use crate::state::{Inner, Resource};
 
@@ -91,9 +91,7 @@ pub(super) fn find(
             context, kind, properties, location,
         )?)),
         "FromImage" => Ok(Content::Copy(image(context, properties, location)?)),
-        "Import" => Err(ArmError::not_implemented(
-            "the import of a blob from a storage account",
-        )),
+        "Import" => Ok(Content::Copy(blob(context, properties, location)?)),
         other => Err(ArmError::not_implemented(format!(
             "{} with createOption '{other}'",
             kind.short()
@@ -241,6 +239,25 @@ fn resource(
         frozen: is_snapshot && !grows,
         inherited,
         creation: json!({ "sourceResourceId": source.id, "sourceUniqueId": is["uniqueId"] }),
+    })
+}
+
+/// A VHD in a storage account.
+fn blob(context: &Context<'_>, properties: &Value, location: &str) -> Result<Copied> {
+    let creation = &properties["creationData"];
+    let Some(uri) = creation["sourceUri"].as_str() else {
+        return Err(ArmError::missing_parameter("disk.creationData.sourceUri"));
+    };
+    let account = creation["storageAccountId"].as_str();
+    let found = blob_source::find(context, uri, account, location)?;
+    grows(properties, found.size())?;
+    Ok(Copied {
+        inherited: json!({ "diskSizeGB": found.size() }),
+        file: found.file,
+        length: found.length,
+        // The blob is its client's, who may write it at any time.
+        frozen: false,
+        creation: json!({ "sourceUri": found.uri }),
     })
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::super::Context;
 use super::super::answer::Result;
 use super::super::disks;
 use super::super::error::{ArmError, Origin};
 use super::super::id::{Kind, ResourceId};
 use super::super::vms;
+use super::super::{Context, blob_source};
 use super::reference::find_version;
 use super::regions;
 use crate::state::{Inner, Resource};
@@ -36,6 +36,19 @@ struct Nature {
     os_type: Option<String>,
     os_state: Option<String>,
     architecture: Option<String>,
+}
+
+impl Nature {
+    /// Of a VHD, which says nothing of itself.
+    fn unknown(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            generation: None,
+            os_type: None,
+            os_state: None,
+            architecture: None,
+        }
+    }
 }
 
 /// The content of a new version.
@@ -242,10 +255,32 @@ fn of_disks(context: &Context<'_>, profile: &Value, location: &str) -> Result<Co
     );
     for (lun, disk) in disks {
         let source = &disk["source"];
-        if source.get("uri").is_some() {
-            return Err(ArmError::not_implemented(
-                "image versions that are made of a blob in a storage account",
-            ));
+        if parts.iter().any(|part: &Part| part.lun == lun) {
+            return Err(invalid(format!(
+                "The data disk images have more than one at LUN {}.",
+                lun.unwrap_or_default()
+            )));
+        }
+        if let Some(uri) = source["uri"].as_str() {
+            // The account has been the `id` of the source before it had a field of its own.
+            let account = source["storageAccountId"]
+                .as_str()
+                .or_else(|| source["id"].as_str());
+            let found = blob_source::find(context, uri, account, location)?;
+            frozen = false;
+            if lun.is_none() {
+                nature = Some(Nature::unknown(&found.uri));
+            }
+            let mut source = source.clone();
+            source["uri"] = json!(found.uri);
+            parts.push(Part {
+                lun,
+                size: json!(found.size()),
+                file: found.file,
+                caching: disk["hostCaching"].clone(),
+                source: Some(source),
+            });
+            continue;
         }
         let Some(id) = source["id"].as_str() else {
             return Err(ArmError::missing_parameter(&match lun {
@@ -253,12 +288,6 @@ fn of_disks(context: &Context<'_>, profile: &Value, location: &str) -> Result<Co
                 Some(lun) => format!("{PROFILE}.dataDiskImages[lun {lun}].source"),
             }));
         };
-        if parts.iter().any(|part: &Part| part.lun == lun) {
-            return Err(invalid(format!(
-                "The data disk images have more than one at LUN {}.",
-                lun.unwrap_or_default()
-            )));
-        }
         let found = existing(context, id)?;
         let kind = ResourceId::parse(&found.id).map(|id| id.kind);
         match kind {

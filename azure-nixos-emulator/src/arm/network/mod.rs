@@ -6,9 +6,12 @@
 pub(crate) mod cidr;
 pub(crate) mod nic;
 pub(crate) mod nsg;
+mod open_ports;
 pub(crate) mod public_ip;
 pub(crate) mod security_rule;
 pub(crate) mod vnet;
+
+pub(crate) use self::open_ports::open_ports;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -77,10 +80,10 @@ fn stamp(body: &mut Value, state: &str) {
 
 /// The end of a PUT.
 pub(crate) fn updated(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+    public_ip::allocate(context.state, id);
     let Some(resource) = context.state.resource_mut(id) else {
         return Err(gone(id));
     };
-    public_ip::allocate(resource);
     stamp(&mut resource.body, "Succeeded");
     Ok(None)
 }

@@ -393,7 +393,7 @@ fn name_suffix(properties: &Value) -> String {
 }
 
 /// A hardware address of Microsoft's (00-0D-3A), out of the GUID of the interface.
-fn mac_address(properties: &Value) -> String {
+pub(crate) fn mac_address(properties: &Value) -> String {
     let guid = properties["resourceGuid"].as_str().unwrap_or_default();
     let digest = Sha256::digest(guid.as_bytes());
     format!(

@@ -1,4 +1,4 @@
-//! Public IP addresses. Nothing answers at them.
+//! Public IP addresses. Nothing answers at them unless machines boot.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +13,7 @@ use super::super::id::{Kind, same};
 use super::super::shape::{REFERENCE, Shape, TAGS, TEXTS};
 use super::super::vms;
 use super::ip_configurations;
-use crate::state::{Power, Resource, State};
+use crate::state::{Power, State};
 
 const PUBLIC_IP: Shape = Shape::Object(&[
     ("id", Shape::Text),
@@ -173,21 +173,56 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
 }
 
 /// Gives a static address, at the end of the first PUT.
-pub(crate) fn allocate(resource: &mut Resource) {
-    let properties = &resource.body["properties"];
-    if properties["publicIPAllocationMethod"] == "Static" && properties.get("ipAddress").is_none() {
-        let address = address_of(properties);
-        resource.body["properties"]["ipAddress"] = json!(address.to_string());
+pub(crate) fn allocate(state: &mut State, id: &str) {
+    let Some(properties) = state.resource(id).map(|ip| &ip.body["properties"]) else {
+        return;
+    };
+    if properties["publicIPAllocationMethod"] != "Static" || properties["ipAddress"].is_string() {
+        return;
+    }
+    let address = json!(address_of(state, properties).to_string());
+    if let Some(resource) = state.resource_mut(id) {
+        resource.body["properties"]["ipAddress"] = address;
     }
 }
 
-/// An address out of the GUID of the resource, in a range kept for documentation (RFC 5737), so
-/// that a client which does connect reaches nobody.
-fn address_of(properties: &Value) -> Ipv4Addr {
+/// An address out of the GUID of the resource. Where machines boot it is one of this host's, and
+/// nobody else's here: 127.32.0.1 to 127.63.255.254. Else it is in a range kept for documentation
+/// (RFC 5737), so that a client which does connect reaches nobody.
+fn address_of(state: &State, properties: &Value) -> Ipv4Addr {
     let guid = properties["resourceGuid"].as_str().unwrap_or_default();
-    let digest = Sha256::digest(guid.as_bytes());
-    let network = [[192, 0, 2], [198, 51, 100], [203, 0, 113]][usize::from(digest[0] % 3)];
-    Ipv4Addr::new(network[0], network[1], network[2], 1 + digest[1] % 254)
+    let taken: Vec<&str> = state
+        .resources
+        .values()
+        .filter_map(|resource| resource.body["properties"]["ipAddress"].as_str())
+        .collect();
+    let mut address = Ipv4Addr::UNSPECIFIED;
+    // There are two million of them; the last attempt is as good as any.
+    for attempt in 0..100_u32 {
+        let mut digest = Sha256::new();
+        digest.update(guid.as_bytes());
+        if !state.boots {
+            let digest = digest.finalize();
+            let network = [[192, 0, 2], [198, 51, 100], [203, 0, 113]][usize::from(digest[0] % 3)];
+            return Ipv4Addr::new(network[0], network[1], network[2], 1 + digest[1] % 254);
+        }
+        digest.update(attempt.to_be_bytes());
+        let digest = digest.finalize();
+        address = Ipv4Addr::new(127, 32 + digest[0] % 32, digest[1], 1 + digest[2] % 254);
+        if !taken.contains(&address.to_string().as_str()) {
+            break;
+        }
+    }
+    address
+}
+
+/// The address that a resource has while its machine is allocated.
+pub(crate) fn address(state: &State, id: &str) -> Option<String> {
+    let properties = &state.resource(id)?.body["properties"];
+    match properties["ipAddress"].as_str() {
+        Some(address) => Some(address.to_owned()),
+        None => Some(address_of(state, properties).to_string()),
+    }
 }
 
 pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Result {
@@ -228,6 +263,6 @@ pub(crate) fn show(state: &State, id: &str, body: &mut Value) {
         .and_then(|(interface, _)| vms::power_of_user(state, interface))
         .is_some_and(|power| power != Power::Deallocated);
     if body["properties"]["publicIPAllocationMethod"] == "Dynamic" && is_allocated {
-        body["properties"]["ipAddress"] = json!(address_of(&body["properties"]).to_string());
+        body["properties"]["ipAddress"] = json!(address_of(state, &body["properties"]).to_string());
     }
 }

@@ -14,9 +14,14 @@ use super::super::names;
 use super::super::resources::{identify, set_state};
 use super::super::skus::Size;
 use super::check::{self, Source};
+use super::content::{self, Made};
 use super::identity;
+use super::machine;
 use super::power::set_power;
-use crate::state::{DiskInner, Inner, Power, Resource};
+use crate::state::{Inner, Power, Resource};
+
+/// A VHD's footer, which the length of a disk's file includes.
+const FOOTER: u64 = 512;
 
 /// The data disks of a new machine, checked: the image's first, then the others. Without a source
 /// they are those that a machine gets later.
@@ -204,17 +209,42 @@ pub(super) fn fill_in(
     }
 }
 
-/// The end of the creation of a machine: its OS disk is there and it runs.
-pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+/// The end of the creation of a machine: its OS disk is there and it runs. `None` while it has to
+/// wait.
+pub(crate) fn created(
+    context: &mut Context<'_>,
+    operation: Uuid,
+    id: &str,
+) -> Option<Result<Option<Value>>> {
     let Some(machine) = context.state.resource(id).cloned() else {
-        return Err(gone(id));
+        return Some(Err(gone(id)));
     };
-    let vm = ResourceId::parse(&machine.id).ok_or_else(|| gone(id))?;
-    let mut body = machine.body;
-    if let Err(error) = refuse_shrinking(context, &body) {
-        set_state(context.state.resource_mut(id), "Failed");
-        return Err(error);
-    }
+    let made = match content::grow(context, operation, &machine.body)? {
+        Ok(()) => make_disks(context, id, machine.body),
+        Err(error) => Err(error),
+    };
+    let started = match made {
+        Ok(()) => machine::power(context, operation, id, Power::Running)?,
+        Err(error) => Err(error),
+    };
+    Some(match started {
+        Ok(()) => {
+            set_state(context.state.resource_mut(id), "Succeeded");
+            identity::complete(context, id);
+            set_power(context, id, Power::Running);
+            Ok(None)
+        }
+        Err(error) => {
+            set_state(context.state.resource_mut(id), "Failed");
+            Err(error)
+        }
+    })
+}
+
+/// Makes the disks that come with a machine, unless they are there already.
+fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()> {
+    let vm = ResourceId::parse(id).ok_or_else(|| gone(id))?;
+    refuse_shrinking(context, &body)?;
     let image = image_of(context, &body);
     let generation = image
         .as_ref()
@@ -243,13 +273,10 @@ pub(crate) fn created(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
         finished.push(disk);
     }
     body["properties"]["storageProfile"]["dataDisks"] = json!(finished);
-    body["properties"]["provisioningState"] = json!("Succeeded");
     if let Some(machine) = context.state.resource_mut(id) {
         machine.body = body;
     }
-    identity::complete(context, id);
-    set_power(context, id, Power::Running);
-    Ok(None)
+    Ok(())
 }
 
 /// The image that a machine is made of: a managed one, or a gallery's in the form of one.
@@ -279,10 +306,7 @@ fn refuse_shrinking(context: &Context<'_>, body: &Value) -> Result<()> {
     }
 }
 
-/// Makes the resource of a disk that comes with its machine, if it is not an attached one.
-///
-/// It has a size and no content: nothing here boots from it, and copying an image's content for
-/// every machine would fill disks for nothing.
+/// Makes a disk that comes with its machine, if it is not an attached one.
 pub(super) fn make_disk(
     context: &mut Context<'_>,
     vm: &ResourceId,
@@ -305,7 +329,6 @@ pub(super) fn make_disk(
         ..vm.clone()
     };
     if context.state.resource(&id.to_string()).is_some() {
-        set_state(context.state.resource_mut(&vm.to_string()), "Failed");
         return Err(ArmError::compute(
             409,
             "ConflictingUserInput",
@@ -319,12 +342,19 @@ pub(super) fn make_disk(
         disk["managedDisk"]["storageAccountType"] = json!("Standard_LRS");
     }
     let size = disk["diskSizeGB"].clone();
+    let made = match image {
+        Some(_) => Made::OfImage(disk["lun"].as_u64()),
+        None => Made::Empty(size.as_u64().unwrap_or_default()),
+    };
+    let file = context.arm.settings().disk_file(&id.group, &name);
+    let inner = content::make(context, body, &file, &made)
+        .map_err(|error| ArmError::internal("make a disk of a virtual machine", error))?;
     let mut resource = json!({
         "location": body["location"],
         "sku": { "name": disk["managedDisk"]["storageAccountType"] },
         "properties": {
             "diskSizeGB": size,
-            "diskSizeBytes": size.as_u64().map(|size| size << 30),
+            "diskSizeBytes": inner.length - FOOTER,
             "creationData": match image {
                 Some(image) => {
                     let mut reference = json!({ "id": image });
@@ -353,11 +383,7 @@ pub(super) fn make_disk(
     context.state.insert(Resource {
         id: id.to_string(),
         body: resource,
-        inner: Inner::Disk(DiskInner {
-            blob: Uuid::new_v4(),
-            length: 0,
-            access_ends: None,
-        }),
+        inner: Inner::Disk(inner),
     });
     disk["name"] = json!(name);
     disk["managedDisk"]["id"] = json!(id.to_string());

@@ -1,14 +1,20 @@
-//! Virtual machines. Nothing boots: they have a state, disks and interfaces, and change as told.
+//! Virtual machines: a state, disks and interfaces, which change as told. Whether anything boots is
+//! a setting of the emulator (see `machine`).
 
 mod check;
+mod content;
 mod create;
 mod devices;
+mod diagnostics;
+mod generalize;
 pub(crate) mod identity;
+mod machine;
 mod power;
 mod shape;
 mod view;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Context;
 use super::answer::{Answer, Result};
@@ -19,11 +25,13 @@ use super::lro::{Dialect, Work};
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
 use super::skus::{self, Size};
-use crate::state::{Inner, Power, Resource, State, VmInner};
+use crate::state::{Guest, Inner, Power, Resource, State, VmInner};
 
 pub(crate) use self::check::size_for;
 pub(crate) use self::create::created;
 pub(crate) use self::devices::disks_changed;
+pub(crate) use self::generalize::storage_profile;
+pub(crate) use self::machine::follow as follow_machines;
 pub(crate) use self::power::{act, powered};
 pub(crate) use self::shape::IDENTITY;
 pub(crate) use self::view::{instance_view, power_names};
@@ -111,14 +119,18 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     check::os_profile(&body, &source)?;
     let interfaces = check::interfaces(context, &body)?;
     let data_disks = create::data_disks(context, &body, Some(&source))?;
-    let custom_data = body["properties"]["osProfile"]["customData"]
-        .as_str()
-        .map(ToOwned::to_owned);
+    let text = |pointer: &str| body.pointer(pointer)?.as_str().map(ToOwned::to_owned);
+    let custom_data = text("/properties/osProfile/customData");
+    let guest = Guest {
+        admin_password: text("/properties/osProfile/adminPassword"),
+        ..Guest::default()
+    };
     if let Some(given) = body.get("identity") {
         let plan = identity::plan(context, &id, None, given, true)?;
         identity::apply(context, plan, &id, name, &mut body);
     }
     create::fill_in(context, &mut body, size, &source, &interfaces, data_disks);
+    content::take(context, &body, &source)?;
     let location = body["location"].as_str().unwrap_or_default().to_owned();
     // An attached disk is the machine's from here on, so that no second one takes it.
     for (disk, _) in disks_of(&body) {
@@ -133,6 +145,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
             power: Power::Starting,
             changed: context.now,
             custom_data,
+            guest,
         }),
     });
     let operation = context.begin(Dialect::Compute, &location, &id, Work::VmCreated);
@@ -344,11 +357,24 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
     Ok(context.accepted(202, operation, None))
 }
 
-/// The end of the deletion: what goes with the machine goes, the rest is free.
-pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
-    let Some(machine) = context.state.remove(id) else {
-        return Ok(None);
-    };
+/// The end of the deletion: what goes with the machine goes, the rest is free. `None` while the
+/// machine still runs.
+pub(crate) fn deleted(
+    context: &mut Context<'_>,
+    operation: Uuid,
+    id: &str,
+) -> Option<Result<Option<Value>>> {
+    if context.state.resource(id).is_some() {
+        // A machine that does not stop is as gone as one that does.
+        let _ = machine::pull_plug(context, operation, id)?;
+    }
+    Some(match context.state.remove(id) {
+        Some(machine) => delete_with(context, machine),
+        None => Ok(None),
+    })
+}
+
+fn delete_with(context: &mut Context<'_>, machine: Resource) -> Result<Option<Value>> {
     release(context, &machine);
     for (disk, goes) in disks_of(&machine.body) {
         if let (Some(disk), true) = (disk, goes) {
@@ -388,4 +414,6 @@ pub(crate) fn release(context: &mut Context<'_>, machine: &Resource) {
             disks::attach(context, &disk, None);
         }
     }
+    machine::discard(context, machine);
+    content::discard(context, &machine.body);
 }

@@ -1,6 +1,7 @@
 //! Starting, stopping and deallocating machines.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::super::Context;
 use super::super::answer::Result;
@@ -9,7 +10,7 @@ use super::super::error::{ArmError, Origin};
 use super::super::id::Kind;
 use super::super::lro::{Dialect, Work};
 use super::super::resources::set_state;
-use super::{devices, disks_of};
+use super::{devices, diagnostics, disks_of, generalize, machine};
 use crate::state::{Inner, Power};
 
 /// The power actions.
@@ -21,6 +22,11 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     let Inner::Vm(vm) = &machine.inner else {
         return Err(gone(&machine.id));
     };
+    match action {
+        "generalize" => return generalize::generalize(context, &machine),
+        "retrievebootdiagnosticsdata" => return diagnostics::retrieve(context, &machine),
+        _ => {}
+    }
     let (during, after) = match action {
         "start" | "restart" | "redeploy" | "reapply" => (Power::Starting, Power::Running),
         "poweroff" => (Power::Stopping, Power::Stopped),
@@ -39,6 +45,9 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
             format!("The VM '{name}' is deallocated: '{action}' needs one that is allocated."),
         ));
     }
+    if matches!(action, "start" | "restart" | "redeploy" | "reapply") {
+        generalize::refuse_start(vm, name, action)?;
+    }
     if action == "start" {
         for (disk, _) in disks_of(&machine.body) {
             if let Some(disk) = disk.and_then(|disk| context.state.resource(&disk)) {
@@ -54,6 +63,14 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     if vm.power != after {
         set_power(context, &machine.id, during);
     }
+    if let Some(Inner::Vm(vm)) = context
+        .state
+        .resource_mut(&machine.id)
+        .map(|machine| &mut machine.inner)
+    {
+        vm.guest.again = matches!(action, "restart" | "redeploy");
+        vm.guest.cut_off = context.call.query("skipShutdown") == Some("true");
+    }
     set_state(context.state.resource_mut(&machine.id), "Updating");
     let location = machine.body["location"]
         .as_str()
@@ -68,11 +85,20 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     Ok(context.accepted(202, operation, None))
 }
 
-/// The end of a power action.
-pub(crate) fn powered(context: &mut Context<'_>, id: &str, power: Power) -> Result<Option<Value>> {
+/// The end of a power action; `None` while the machine is not there yet.
+pub(crate) fn powered(
+    context: &mut Context<'_>,
+    operation: Uuid,
+    id: &str,
+    power: Power,
+) -> Option<Result<Option<Value>>> {
     let Some(machine) = context.state.resource(id).cloned() else {
-        return Err(gone(id));
+        return Some(Err(gone(id)));
     };
+    if let Err(error) = machine::power(context, operation, id, power)? {
+        set_state(context.state.resource_mut(id), "Failed");
+        return Some(Err(error));
+    }
     set_power(context, id, power);
     for (disk, _) in disks_of(&machine.body) {
         if let Some(disk) = disk {
@@ -80,7 +106,7 @@ pub(crate) fn powered(context: &mut Context<'_>, id: &str, power: Power) -> Resu
         }
     }
     set_state(context.state.resource_mut(id), "Succeeded");
-    Ok(None)
+    Some(Ok(None))
 }
 
 /// Sets what the instance view shows.

@@ -6,6 +6,7 @@ use super::super::Context;
 use super::super::answer::{Answer, Result};
 use super::super::clock_text::timestamp;
 use super::super::id::Kind;
+use super::{content, diagnostics};
 use crate::state::{Inner, Power, Resource};
 
 /// `GET …/instanceView`
@@ -40,7 +41,7 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         "Info"
     };
     let (power, shown) = power_names(vm.power);
-    let statuses = json!([
+    let mut statuses = json!([
         {
             "code": format!("ProvisioningState/{}", provisioning.to_ascii_lowercase()),
             "level": level,
@@ -49,6 +50,27 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         },
         { "code": format!("PowerState/{power}"), "level": "Info", "displayStatus": shown },
     ]);
+    if vm.guest.generalized
+        && let Some(statuses) = statuses.as_array_mut()
+    {
+        statuses.push(json!({
+            "code": "OSState/generalized",
+            "level": "Info",
+            "displayStatus": "VM generalized",
+        }));
+    }
+    // Azure's ports are where they are; a host may have them taken.
+    if let (Some(machines), Some(statuses)) =
+        (&context.arm.settings().machines, statuses.as_array_mut())
+    {
+        for moved in machines.moved_ports(content::vm_id(&machine.body)) {
+            statuses.push(json!({
+                "code": "LocalAzure/portMoved",
+                "level": "Info",
+                "displayStatus": moved,
+            }));
+        }
+    }
     let profile = &properties["storageProfile"];
     let disks: Vec<Value> = std::iter::once(&profile["osDisk"])
         .chain(profile["dataDisks"].as_array().into_iter().flatten())
@@ -75,6 +97,9 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         "disks": disks,
         "statuses": statuses,
     });
+    if let Some(shown) = diagnostics::view(machine) {
+        view["bootDiagnostics"] = shown;
+    }
     if vm.power == Power::Running {
         view["vmAgent"] = json!({
             "vmAgentVersion": "Unknown",

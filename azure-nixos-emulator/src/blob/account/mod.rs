@@ -46,8 +46,10 @@ use serde::{Deserialize, Serialize};
 
 use self::container::Container;
 use super::PageBlobs;
+use super::about::BlobKind;
 use super::store::lock;
 use crate::state::write_atomically;
+use crate::vhd;
 
 pub(super) use self::serve::answer;
 pub(super) use self::target::find;
@@ -175,6 +177,16 @@ impl Account {
     }
 }
 
+/// A page blob of an account, for a disk to be made of.
+#[derive(Debug)]
+pub(crate) struct PageBlobFile {
+    pub(crate) account: String,
+    pub(crate) file: PathBuf,
+    pub(crate) length: u64,
+    /// Why it is no VHD that Azure takes, if it is not.
+    pub(crate) footer_problem: Option<String>,
+}
+
 /// What Resource Manager does with accounts. All of these do file I/O: call them on a blocking
 /// thread.
 impl PageBlobs {
@@ -272,6 +284,46 @@ impl PageBlobs {
         // The record first: without it the next start takes away what is left.
         fs::remove_file(account.directory.join("account.json"))?;
         fs::remove_dir_all(&account.directory)
+    }
+
+    /// The page blob of a URI, with the account in its host or in its path; `None` where there is
+    /// none. Nobody is asked for a right to read it: whoever may make disks reads it as the service.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub(crate) fn page_blob(&self, uri: &str) -> io::Result<Option<PageBlobFile>> {
+        let Ok(url) = url::Url::parse(uri) else {
+            return Ok(None);
+        };
+        let Some(host) = url.host_str() else {
+            return Ok(None);
+        };
+        let is_own = matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+            || self.0.names.service(host).is_some();
+        let address = match find(self, Some(host), url.path(), false) {
+            Ok(Some(address)) if is_own => address,
+            _ => return Ok(None),
+        };
+        let blob = address
+            .container()
+            .ok()
+            .and_then(|container| container.blob(address.blob.as_deref().unwrap_or_default()))
+            .filter(|blob| blob.with_about(|about| about.kind) == BlobKind::Page);
+        let Some(blob) = blob else {
+            return Ok(None);
+        };
+        let store = blob.store()?;
+        let length = store.length();
+        let mut footer = [0; vhd::FOOTER_LEN];
+        if let Some(at) = length.checked_sub(vhd::FOOTER_LEN as u64) {
+            store.read_at(&mut footer, at)?;
+        }
+        Ok(Some(PageBlobFile {
+            account: address.account.name.clone(),
+            file: blob.file.clone(),
+            length,
+            footer_problem: vhd::footer_problem(&footer, length, uri),
+        }))
     }
 
     fn account(&self, name: &str) -> io::Result<Arc<Account>> {

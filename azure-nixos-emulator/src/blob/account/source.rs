@@ -33,6 +33,7 @@ use super::put_blob::Sums;
 use super::serve::{Ask, versioned};
 use super::target;
 use crate::azure_names::without_port;
+use crate::fault::Harm;
 
 /// Bytes that are copied at a time.
 const PIECE: u64 = 4 << 20;
@@ -237,6 +238,7 @@ pub(super) async fn put_page(ask: Ask) -> Result<Response, Refusal> {
         return Err(Refusal::missing_header("x-ms-source-range"));
     }
     let blobs = ask.blobs.clone();
+    let harm = ask.harm();
     blocking(move || {
         let source = find(&ask)?;
         let from = range(&ask, &source)?;
@@ -270,23 +272,22 @@ pub(super) async fn put_page(ask: Ask) -> Result<Response, Refusal> {
             || checksum::md5_of(&bytes),
             || checksum::crc64_of(&bytes),
         )?;
+        let write = if harm == Harm::Lost {
+            Write::Lost
+        } else {
+            Write::Update(&bytes)
+        };
         let store = call.blob.store()?;
         let (now, alone) = (blobs.now(), conditions.depends_on_version());
         let end = to.end;
-        let version = store.write(
-            to,
-            Write::Update(&bytes),
-            dates::ticks(now),
-            alone,
-            |version| {
-                call.permit.check_write(&call.blob, now)?;
-                if end > call.blob.length() {
-                    return Err(Refusal::page_range());
-                }
-                let number = call.blob.with_about(|about| about.sequence_number);
-                conditions.check_write(version, number)
-            },
-        )?;
+        let version = store.write(to, write, dates::ticks(now), alone, |version| {
+            call.permit.check_write(&call.blob, now)?;
+            if end > call.blob.length() {
+                return Err(Refusal::page_range());
+            }
+            let number = call.blob.with_about(|about| about.sequence_number);
+            conditions.check_write(version, number)
+        })?;
         let mut response = versioned(StatusCode::CREATED, version);
         let headers = response.headers_mut();
         let number = call.blob.with_about(|about| about.sequence_number);

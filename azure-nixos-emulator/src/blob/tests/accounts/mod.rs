@@ -5,6 +5,7 @@
 mod blocks;
 mod containers;
 mod copies;
+mod faults;
 mod kept;
 mod leases;
 mod pages;
