@@ -22,7 +22,7 @@
         pkgs.nix
         pkgs.nodejs
         pkgs.openssh
-        pkgs.qemu-utils
+        pkgs.qemu
       ];
 
       azure-nixos =

@@ -39,7 +39,7 @@ pub struct UnknownOperation {
 }
 
 /// What has a path of its own: method, path (`*` is any one part), name. In lower case.
-const FIXED: [(&str, &str, Operation); 25] = [
+const FIXED: [(&str, &str, Operation); 26] = [
     ("GET", "metadata/endpoints", of("login", "endpoints")),
     (
         "GET",
@@ -58,6 +58,7 @@ const FIXED: [(&str, &str, Operation); 25] = [
     ),
     ("POST", "*/oauth2/token", of("login", "token")),
     ("POST", "*/oauth2/v2.0/token", of("login", "token")),
+    ("GET", "tenants", of("tenants", "list")),
     ("GET", "subscriptions", of("subscriptions", "list")),
     ("GET", "subscriptions/*", of("subscriptions", "get")),
     (
@@ -136,7 +137,7 @@ const FIXED: [(&str, &str, Operation); 25] = [
 ];
 
 /// Types of resources, in lower case, and the group of their operations.
-const TYPES: [(&str, &str, &str); 23] = [
+const TYPES: [(&str, &str, &str); 25] = [
     (
         "microsoft.authorization",
         "roleassignments",
@@ -170,6 +171,11 @@ const TYPES: [(&str, &str, &str); 23] = [
         "virtualMachineScaleSetVMs",
     ),
     (
+        "microsoft.compute",
+        "virtualmachines/extensions",
+        "virtualMachineExtensions",
+    ),
+    (
         "microsoft.managedidentity",
         "userassignedidentities",
         "userAssignedIdentities",
@@ -183,6 +189,11 @@ const TYPES: [(&str, &str, &str); 23] = [
         "microsoft.network",
         "networksecuritygroups",
         "networkSecurityGroups",
+    ),
+    (
+        "microsoft.network",
+        "networksecuritygroups/defaultsecurityrules",
+        "defaultSecurityRules",
     ),
     (
         "microsoft.network",
@@ -221,7 +232,7 @@ const ON_ONE: [(&str, &str); 5] = [
 
 /// What else can be done with one of a type: group, method, the last part of the path in lower
 /// case, verb.
-const ACTIONS: [(&str, &str, &str, &str); 27] = [
+const ACTIONS: [(&str, &str, &str, &str); 30] = [
     ("disks", "POST", "begingetaccess", "grantAccess"),
     ("disks", "POST", "endgetaccess", "revokeAccess"),
     ("snapshots", "POST", "begingetaccess", "grantAccess"),
@@ -233,6 +244,13 @@ const ACTIONS: [(&str, &str, &str, &str); 27] = [
         "generateKeyPair",
     ),
     ("virtualMachines", "GET", "instanceview", "instanceView"),
+    ("virtualMachines", "GET", "vmsizes", "listAvailableSizes"),
+    (
+        "virtualMachines",
+        "POST",
+        "attachdetachdatadisks",
+        "attachDetachDataDisks",
+    ),
     ("virtualMachines", "POST", "capture", "capture"),
     ("virtualMachines", "POST", "deallocate", "deallocate"),
     ("virtualMachines", "POST", "generalize", "generalize"),
@@ -266,6 +284,7 @@ const ACTIONS: [(&str, &str, &str, &str); 27] = [
     ("virtualMachineScaleSets", "POST", "start", "start"),
     ("deployments", "POST", "validate", "validate"),
     ("deployments", "POST", "cancel", "cancel"),
+    ("deployments", "POST", "whatif", "whatIf"),
     ("deployments", "POST", "exporttemplate", "exportTemplate"),
     ("storageAccounts", "POST", "listkeys", "listKeys"),
     ("storageAccounts", "POST", "regeneratekey", "regenerateKey"),
@@ -433,15 +452,18 @@ impl Operation {
         if let Some((_, _, name)) = fixed {
             return Some(*name);
         }
+        if method == "GET" && asks_after_an_operation(&parts) {
+            return Some(UNDER_WAY);
+        }
+        // Deployments are asked after at their old place as well.
+        if let ["subscriptions", _, "resourcegroups", _, rest @ ..] = parts.as_slice()
+            && rest.first() == Some(&"deployments")
+        {
+            return Self::of_resource(method, "microsoft.resources", rest);
+        }
         // A resource can be the scope of another: the last provider is whose the operation is.
         let provider = parts.iter().rposition(|part| *part == "providers")?;
         let (namespace, rest) = parts.get(provider + 1..)?.split_first()?;
-        if let ["locations", _, kind, _] = rest {
-            let asks = method == "GET" && kind.ends_with("operations")
-                || kind.ends_with("operationresults")
-                || kind.ends_with("asyncoperations");
-            return asks.then_some(UNDER_WAY);
-        }
         Self::of_resource(method, namespace, rest)
     }
 
@@ -465,6 +487,18 @@ impl Operation {
             .iter()
             .find(|action| action.0 == group && action.1 == method && action.2 == *last)
             .map(|action| of(group, action.3))
+    }
+}
+
+/// Whether a path is one that a long-running operation gave out.
+fn asks_after_an_operation(parts: &[&str]) -> bool {
+    match parts {
+        [.., "deployments", _, "operationstatuses", _] => true,
+        [.., "locations", _, kind, _] => {
+            let kinds = ["operations", "operationresults"];
+            kinds.iter().any(|known| kind.ends_with(known))
+        }
+        _ => false,
     }
 }
 
@@ -620,6 +654,16 @@ mod tests {
                 "GET",
                 format!("{S}/providers/Microsoft.Network/locations/westus2/operationResults/1"),
                 "operations.get",
+            ),
+            (
+                "GET",
+                format!("{G}/Microsoft.Resources/deployments/d/operationStatuses/1"),
+                "operations.get",
+            ),
+            (
+                "GET",
+                "/subscriptions/0/resourcegroups/rg/deployments/d/operations".into(),
+                "deploymentOperations.list",
             ),
             ("POST", format!("{G}/Microsoft.Compute/disks/d/fly"), "-"),
             ("GET", format!("{G}/Microsoft.Fruit/apples/a"), "-"),

@@ -14,8 +14,8 @@ use crate::tools::have;
 /// The fields of an upload that are promised, and those that came with it.
 const UPLOAD: &[&str] = &[
     "bytes_logical",
-    "bytes_sent",
     "bytes_resumed",
+    "bytes_sent",
     "bytes_skipped",
     "disk_id",
     "generation",
@@ -494,8 +494,8 @@ fn a_disk_alone() {
             keys(&shown),
             [
                 "bytes_logical",
-                "bytes_sent",
                 "bytes_resumed",
+                "bytes_sent",
                 "bytes_skipped",
                 "disk_id",
                 "integrity",
