@@ -56,9 +56,6 @@ pub(super) async fn put_page(
         Some(text) if text.eq_ignore_ascii_case("clear") => true,
         Some(other) => return Err(Refusal::invalid_header("x-ms-page-write", other)),
     };
-    if call.header("x-ms-copy-source")?.is_some() {
-        return Err(Refusal::unsupported_header("x-ms-copy-source"));
-    }
     let range = call
         .range()?
         .ok_or_else(|| Refusal::missing_header("x-ms-range"))?

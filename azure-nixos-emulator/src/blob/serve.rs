@@ -149,6 +149,9 @@ async fn answer(
             read::properties(blobs, &call).await
         }
         (&Method::GET, Some("pagelist")) => page_list::page_list(blobs, &call).await,
+        (&Method::PUT, Some("page")) if call.header("x-ms-copy-source")?.is_some() => {
+            account::put_page_from(blobs.clone(), call, None).await
+        }
         (&Method::PUT, Some("page")) => put_page::put_page(blobs, &call, body).await,
         (&Method::GET, Some("blocklist"))
         | (&Method::PUT, Some("block" | "blocklist" | "appendblock" | "seal")) => {

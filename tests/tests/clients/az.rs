@@ -25,6 +25,8 @@ impl<'a> Az<'a> {
             .variable("REQUESTS_CA_BUNDLE", emulator.ca_path().display())
             // Without it `az` asks login.microsoftonline.com whether the authority is a real one.
             .variable("AZURE_CORE_INSTANCE_DISCOVERY", "false")
+            // Storage accounts are asked at their own host names.
+            .variable("HTTPS_PROXY", emulator.proxy_url().unwrap_or_default())
             // A process of its own that outlives the command.
             .variable("AZURE_CORE_COLLECT_TELEMETRY", "false")
             .variable("AZURE_CORE_SURVEY_MESSAGE", "false")

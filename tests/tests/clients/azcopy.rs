@@ -1,20 +1,23 @@
 //! AzCopy, which writes and reads managed disks by the page and knows them by their host names.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use azure_nixos_tests::content::{assert_uploaded, vhd_length};
 use azure_nixos_tests::{Local, tools};
 
 use crate::az::Az;
 use crate::judged::assert_by_the_documents;
-use crate::made::{MIB, raw, vhd};
+use crate::made::{MIB, raw, text, vhd};
 use crate::program::Program;
 
 /// AzCopy behind the proxy of a local Azure that gives out Azure's own host names.
-struct AzCopy(Program);
+pub(crate) struct AzCopy {
+    program: Program,
+    logs: PathBuf,
+}
 
 impl AzCopy {
-    fn new(local: &Local) -> Option<Self> {
+    pub(crate) fn new(local: &Local) -> Option<Self> {
         let emulator = &local.emulator;
         let place = local.place().join("azcopy");
         let program = Program::new(tools::find("azcopy")?, local)
@@ -24,21 +27,34 @@ impl AzCopy {
             .variable("AZCOPY_JOB_PLAN_LOCATION", place.display())
             // It takes what the machine has, half of it by default.
             .variable("AZCOPY_BUFFER_GB", "0.25");
-        Some(Self(program))
+        Some(Self {
+            program,
+            logs: place,
+        })
     }
 
-    async fn copy(&self, from: &str, to: &str, more: &[&str]) {
+    pub(crate) async fn copy(&self, from: &str, to: &str, more: &[&str]) {
         let words = ["copy", from, to, "--skip-version-check"];
-        let ended = self.0.run(words.iter().chain(more)).await;
+        let ended = self.program.run(words.iter().chain(more)).await;
         assert!(
             ended.succeeded() && ended.stdout.contains("Final Job Status: Completed"),
-            "azcopy copy {from} {to}\n{ended}"
+            "azcopy copy {from} {to}\n{ended}\n{}",
+            self.complaints()
         );
     }
-}
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    /// What is wrong stands in its logs only.
+    fn complaints(&self) -> String {
+        let logs = std::fs::read_dir(&self.logs).into_iter().flatten();
+        let texts = logs.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
+        let text: String = texts.collect();
+        let lines: Vec<&str> = text.lines().collect();
+        let around = |at: usize| lines[at..(at + 12).min(lines.len())].join("\n");
+        let first = ["ERR", "FAILED", "RESPONSE 4", "RESPONSE 5"]
+            .into_iter()
+            .filter_map(|word| lines.iter().position(|line| line.contains(word)));
+        first.map(around).collect::<Vec<_>>().join("\n…\n")
+    }
 }
 
 /// The road that Microsoft documents for uploads: `az` makes the disk and the access, AzCopy writes.

@@ -72,3 +72,8 @@ fn footer(size: u64) -> [u8; 512] {
     footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
     footer
 }
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

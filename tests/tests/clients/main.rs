@@ -20,4 +20,6 @@ mod machines;
 mod made;
 mod network;
 mod program;
+mod scale_sets;
 mod sdk;
+mod storage;

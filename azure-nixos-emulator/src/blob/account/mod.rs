@@ -52,6 +52,7 @@ use crate::state::write_atomically;
 use crate::vhd;
 
 pub(super) use self::serve::answer;
+pub(super) use self::source::put_page_from;
 pub(super) use self::target::find;
 
 /// The two keys of an account, in base64.

@@ -18,7 +18,6 @@ use super::super::{PageBlobs, page_list, read};
 use super::auth::{Level, Rights};
 use super::target::Address;
 use super::{auth, blocks, containers, copy, leases, list, properties, put_blob, source};
-use crate::fault::Harm;
 
 use std::sync::Arc;
 
@@ -43,15 +42,6 @@ impl Ask {
 
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         request::query(&self.query, name)
-    }
-
-    /// What a fault does to what it writes.
-    pub(super) fn harm(&self) -> Harm {
-        self.parts
-            .extensions
-            .get::<Harm>()
-            .copied()
-            .unwrap_or_default()
     }
 
     pub(super) fn lease_id(&self) -> Result<Option<&str>, Refusal> {

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::http::header::HOST;
 use axum::http::request::Parts;
@@ -23,11 +24,12 @@ use super::super::put_page::{
     Announced, Computed, LARGEST_UPDATE, check, content_length, too_large,
 };
 use super::super::refusal::Refusal;
-use super::super::request::{ApiVersion, ByteRange, blocking};
+use super::super::request::{ApiVersion, ByteRange, Call, blocking, header};
 use super::super::serve::addressed;
 use super::super::store::{Store, Write};
 use super::super::stored::StoredBlob;
 use super::super::{PageBlobs, Secure, checksum, dates};
+use super::Account;
 use super::auth::{self, Level};
 use super::put_blob::Sums;
 use super::serve::{Ask, versioned};
@@ -47,6 +49,34 @@ pub(super) struct Source {
     pub(super) url: String,
 }
 
+/// Who asks for a source, and by which request.
+pub(super) struct Reader<'a> {
+    pub(super) blobs: &'a PageBlobs,
+    pub(super) parts: &'a Parts,
+    pub(super) version: ApiVersion,
+    pub(super) now: SystemTime,
+    /// The account whose key the request is signed with.
+    pub(super) owner_of: Option<&'a Arc<Account>>,
+}
+
+impl Reader<'_> {
+    fn header(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+        header(&self.parts.headers, name)
+    }
+}
+
+impl Ask {
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            blobs: &self.blobs,
+            parts: &self.parts,
+            version: self.version,
+            now: self.now,
+            owner_of: (self.rights == auth::Rights::Owner).then_some(&self.address.account),
+        }
+    }
+}
+
 fn cannot_verify(status: StatusCode, why: impl Into<String>) -> Refusal {
     Refusal::new(
         status,
@@ -58,6 +88,10 @@ fn cannot_verify(status: StatusCode, why: impl Into<String>) -> Refusal {
 
 /// Finds the source that a request names and looks whether it may be read. Blocks.
 pub(super) fn find(ask: &Ask) -> Result<Source, Refusal> {
+    find_for(&ask.reader())
+}
+
+fn find_for(ask: &Reader<'_>) -> Result<Source, Refusal> {
     let name = "x-ms-copy-source";
     let text = ask
         .header(name)?
@@ -71,7 +105,7 @@ pub(super) fn find(ask: &Ask) -> Result<Source, Refusal> {
         .host_str()
         .ok_or_else(|| Refusal::invalid_header(name, ""))?
         .to_owned();
-    if !is_own(&ask.blobs, &ask.parts, &url, &host) {
+    if !is_own(ask.blobs, ask.parts, &url, &host) {
         return Err(cannot_verify(
             StatusCode::BAD_REQUEST,
             format!("The local Azure copies from itself only, and '{host}' is not it."),
@@ -81,7 +115,7 @@ pub(super) fn find(ask: &Ask) -> Result<Source, Refusal> {
         .query_pairs()
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
-    let blobs = &ask.blobs;
+    let blobs = ask.blobs;
     let blob = match target::find(blobs, Some(&host), url.path(), false)? {
         None => {
             let missing =
@@ -103,11 +137,13 @@ pub(super) fn find(ask: &Ask) -> Result<Source, Refusal> {
             if url.scheme() == "https" {
                 parts.extensions.insert(Secure);
             }
-            let same_account = Arc::ptr_eq(&address.account, &ask.address.account);
             let has_nothing = !parts.headers.contains_key("authorization")
                 && !query.iter().any(|(name, _)| name == "sig");
             // The right of a key is good for the whole account, its sources included.
-            let by_key = same_account && has_nothing && ask.rights == auth::Rights::Owner;
+            let by_key = has_nothing
+                && ask
+                    .owner_of
+                    .is_some_and(|account| Arc::ptr_eq(&address.account, account));
             if !by_key {
                 auth::authorize(blobs, &address, &parts, &query, ask.version)
                     .and_then(|rights| rights.require(Level::Object, "r"))
@@ -187,7 +223,7 @@ fn conditions(headers: &HeaderMap) -> Result<Conditions, Refusal> {
 }
 
 /// The range of the source that a request names, inside of it.
-fn range(ask: &Ask, source: &Source) -> Result<Range<u64>, Refusal> {
+fn range(ask: &Reader<'_>, source: &Source) -> Result<Range<u64>, Refusal> {
     let name = "x-ms-source-range";
     let length = source.blob.length();
     let Some(text) = ask.header(name)? else {
@@ -206,7 +242,7 @@ fn range(ask: &Ask, source: &Source) -> Result<Range<u64>, Refusal> {
 }
 
 /// The checksum that the source's range has to have.
-fn announced(ask: &Ask) -> Result<Announced, Refusal> {
+fn announced(ask: &Reader<'_>) -> Result<Announced, Refusal> {
     let decoded = |name: &'static str, text: &str| Refusal::invalid_header(name, text);
     let (md5, crc64) = ("x-ms-source-content-md5", "x-ms-source-content-crc64");
     match (ask.header(md5)?, ask.header(crc64)?) {
@@ -221,30 +257,53 @@ fn announced(ask: &Ask) -> Result<Announced, Refusal> {
     }
 }
 
-/// Put Page From URL.
+/// Put Page From URL, to a blob of an account.
 pub(super) async fn put_page(ask: Ask) -> Result<Response, Refusal> {
-    if content_length(&ask.parts.headers)? != 0 {
+    let owner_of = (ask.rights == auth::Rights::Owner).then(|| Arc::clone(&ask.address.account));
+    put_page_from(ask.blobs.clone(), ask.call(true)?, owner_of).await
+}
+
+/// Put Page From URL. It is how AzCopy copies a disk to another disk.
+pub(in super::super) async fn put_page_from(
+    blobs: PageBlobs,
+    call: Call,
+    owner_of: Option<Arc<Account>>,
+) -> Result<Response, Refusal> {
+    if !call.permit.may_write() {
+        return Err(Refusal::permission());
+    }
+    if content_length(&call.parts.headers)? != 0 {
         return Err(Refusal::invalid_header(
             "Content-Length",
-            ask.header("content-length")?.unwrap_or_default(),
+            call.header("content-length")?.unwrap_or_default(),
         ));
     }
-    match ask.header("x-ms-page-write")? {
+    match call.header("x-ms-page-write")? {
         Some(text) if text.eq_ignore_ascii_case("update") => {}
         Some(other) => return Err(Refusal::invalid_header("x-ms-page-write", other)),
         None => return Err(Refusal::missing_header("x-ms-page-write")),
     }
-    if ask.header("x-ms-source-range")?.is_none() {
+    if call.header("x-ms-source-range")?.is_none() {
         return Err(Refusal::missing_header("x-ms-source-range"));
     }
-    let blobs = ask.blobs.clone();
-    let harm = ask.harm();
+    let harm = call
+        .parts
+        .extensions
+        .get::<Harm>()
+        .copied()
+        .unwrap_or_default();
     blocking(move || {
-        let source = find(&ask)?;
-        let from = range(&ask, &source)?;
-        let announced = announced(&ask)?;
-        let speaks_crc64 = ask.version >= ApiVersion::CRC64;
-        let call = ask.call(true)?;
+        let reader = Reader {
+            blobs: &blobs,
+            parts: &call.parts,
+            version: call.version,
+            now: blobs.now(),
+            owner_of: owner_of.as_ref(),
+        };
+        let source = find_for(&reader)?;
+        let from = range(&reader, &source)?;
+        let announced = announced(&reader)?;
+        let speaks_crc64 = call.version >= ApiVersion::CRC64;
         if call.blob.with_about(|about| about.kind) != BlobKind::Page {
             return Err(Refusal::blob_type());
         }
@@ -309,8 +368,8 @@ pub(super) fn read(store: &Store, range: Range<u64>) -> std::io::Result<Bytes> {
 /// Writes the range of the source that a request names to a file.
 pub(super) async fn receive(ask: &Ask, path: &Path) -> Result<Sums, Refusal> {
     let (source, path) = (find(ask)?, path.to_owned());
-    let from = range(ask, &source)?;
-    let announced = announced(ask)?;
+    let from = range(&ask.reader(), &source)?;
+    let announced = announced(&ask.reader())?;
     blocking(move || {
         let mut file = File::create(&path)?;
         let (mut md5, mut crc64) = (Md5::new(), Crc::new(CrcAlgorithm::Crc64Nvme));

@@ -164,10 +164,10 @@ async fn wrong_writes_are_refused_and_write_nothing() {
             "SequenceNumberConditionNotMet",
         ),
         (
-            "from a URL",
+            "from a URL, with a body",
             local.put(0, page()).header("x-ms-copy-source", "http://x/"),
             400,
-            "UnsupportedHeader",
+            "InvalidHeaderValue",
         ),
     ];
     for (what, request, status, code) in cases {

@@ -62,6 +62,53 @@ async fn a_copy_has_the_content_the_pages_and_the_properties() {
     );
 }
 
+/// As AzCopy copies one disk, or the blob of an account, to another disk.
+#[tokio::test]
+async fn pages_go_to_a_disk() {
+    let account = Account::start().await;
+    account.done(account.create("/vhds/from", MIB), 201).await;
+    let data = Random::new().bytes(2048);
+    account
+        .done(account.put_page("/vhds/from", 1024, data.clone()), 201)
+        .await;
+    let local = &account.local;
+    let put = |source: &str, to: &str| {
+        local
+            .request(Method::PUT, "&comp=page")
+            .header("x-ms-page-write", "update")
+            .header("x-ms-copy-source", source)
+            .header("x-ms-source-range", "bytes=1024-3071")
+            .header("x-ms-range", to)
+            .header("content-length", 0)
+    };
+    let from = account.url("/vhds/from", &account.sas);
+    let done = put(&from, "bytes=4096-6143").send().await.unwrap();
+    assert_eq!(done.status(), 201);
+    assert_eq!(local.ranges().await, [4096..6144]);
+    let stored = local.request(Method::GET, "").send().await.unwrap();
+    let stored = stored.bytes().await.unwrap();
+    assert!(stored[4096..6144] == data[..]);
+
+    // The right to write to the disk is none to read the account.
+    let unsigned = from.split('?').next().unwrap();
+    for (source, to, status, code) in [
+        (unsigned, "bytes=0-2047", 401, "CannotVerifyCopySource"),
+        (&from, "bytes=0-1023", 400, "InvalidHeaderValue"),
+        (&from, "bytes=1-2048", 400, "InvalidHeaderValue"),
+        (
+            &from,
+            "bytes=1099511627776-1099511629823",
+            416,
+            "InvalidPageRange",
+        ),
+    ] {
+        let refused = put(source, to).send().await.unwrap();
+        assert_eq!(refused.status(), status);
+        assert_eq!(header(&refused, "x-ms-error-code"), code);
+    }
+    assert_eq!(local.ranges().await, [4096..6144]);
+}
+
 #[tokio::test]
 async fn pages_come_from_an_account_and_from_a_disk() {
     let account = Account::start().await;
