@@ -27,6 +27,8 @@ pub struct RecordedRequest {
     pub api_version: Option<String>,
     /// The body, where it was JSON.
     pub body: Option<Value>,
+    /// How many bytes of body there were, JSON or not.
+    pub body_length: usize,
     /// The status it was answered with; 0 when the connection was closed instead.
     pub status: u16,
     /// The headers of the answer, names in lower case.

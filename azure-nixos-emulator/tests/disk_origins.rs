@@ -613,6 +613,60 @@ async fn disks_become_larger_and_never_smaller() {
 }
 
 #[tokio::test]
+async fn image_versions_are_made_of_machines() {
+    let house = House::new().await;
+    let client = &house.client;
+    client.make_image("rg", "nixos", "os").await;
+    client.make_network("rg", "web").await;
+    let made = client
+        .put(&vm("rg", "web"), COMPUTE, client.vm("rg", "web", "nixos"))
+        .await;
+    client.succeed(made).await;
+    let gallery = resource("rg", "Microsoft.Compute/galleries", "images");
+    house
+        .make_gallery_image(&gallery, json!({ "location": "westus2" }))
+        .await;
+    for state in ["Specialized", "Generalized"] {
+        let body = json!({ "location": "westus2", "properties": {
+            "osType": "Linux", "osState": state, "hyperVGeneration": "V2",
+            "identifier": { "publisher": "a", "offer": "b", "sku": state } } });
+        house.make_gallery_image(&definition(state), body).await;
+    }
+    let of_machine = |field: &str| {
+        json!({ "location": "westus2", "properties": { "storageProfile": {
+            "source": { field: house.id(&vm("rg", "web")) } } } })
+    };
+    // The machine is what it is: one of a kind at first, then a template.
+    for (name, state, other, field) in [
+        ("1.0.0", "Specialized", "Generalized", "virtualMachineId"),
+        ("1.0.1", "Generalized", "Specialized", "id"),
+    ] {
+        if state == "Generalized" {
+            for action in ["deallocate", "generalize"] {
+                let path = format!("{}/{action}", vm("rg", "web"));
+                let done = client.post(&path, COMPUTE, None).await;
+                if done.status == 202 {
+                    client.succeed(done).await;
+                } else {
+                    assert_eq!(done.status, 200, "{}", done.body);
+                }
+            }
+        }
+        let path = format!("{}/versions/{name}", definition(state));
+        house.make_gallery_image(&path, of_machine(field)).await;
+        let file = house
+            .emulator
+            .image_version_file("rg", "images", state, name);
+        assert!(std::fs::read(file).unwrap() == house.original(), "{state}");
+        let path = format!("{}/versions/{name}", definition(other));
+        let begun = client.put(&path, GALLERIES, of_machine(field)).await;
+        let ended = client.follow(&begun).await;
+        assert_eq!(ended.body["error"]["code"], "BadRequest", "{}", ended.body);
+    }
+    house.emulator.stop().await;
+}
+
+#[tokio::test]
 async fn a_larger_disk_survives_a_restart() {
     let house = House::new().await;
     let path = disk("rg", "os");

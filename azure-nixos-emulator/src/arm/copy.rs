@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rustix::fs::{SeekFrom, seek};
 use uuid::Uuid;
 
-use super::Arm;
 use super::lro::{Copying, Work};
+use super::{Arm, own_copy};
 
 /// How much is read at once. Memory is this, whatever the size of the disk.
 const PIECE: usize = 1 << 20;
@@ -30,7 +30,7 @@ impl Arm {
         self.copies().spawn_blocking(move || {
             let result = files.iter().try_for_each(|(from, to)| {
                 let copied = if frozen {
-                    link_or_copy(from, to, durable)
+                    own_copy::share(from, to, durable)
                 } else {
                     copy_sparse(from, to, durable)
                 };
@@ -101,20 +101,6 @@ impl Arm {
     }
 }
 
-/// Gives a file that is never written again a second name, or copies it where there can be none:
-/// on another file system.
-fn link_or_copy(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    remove_if_there(to)?;
-    match fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        // That there is no source is an error which a copy says better.
-        Err(_) => copy_sparse(from, to, durable),
-    }
-}
-
 /// Copies what is not a hole. The target appears under its name when it is complete.
 pub(crate) fn copy_sparse(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
     if let Some(parent) = to.parent() {
@@ -174,22 +160,6 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-
-    #[test]
-    fn a_link_takes_the_place_of_what_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("a"), dir.path().join("sub/b"));
-        fs::create_dir(dir.path().join("sub")).unwrap();
-        fs::write(&to, b"old").unwrap();
-        fs::write(&from, b"content").unwrap();
-        link_or_copy(&from, &to, false).unwrap();
-        assert_eq!(fs::read(&to).unwrap(), b"content");
-        assert_eq!(
-            fs::metadata(&from).unwrap().ino(),
-            fs::metadata(&to).unwrap().ino()
-        );
-        assert!(link_or_copy(&dir.path().join("none"), &to, false).is_err());
-    }
 
     #[test]
     fn content_is_the_same_and_holes_stay_holes() {

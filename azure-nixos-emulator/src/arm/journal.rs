@@ -62,6 +62,7 @@ impl Journal {
                 path_and_query: call.path_and_query.clone(),
                 api_version: call.query("api-version").map(ToOwned::to_owned),
                 body: serde_json::from_slice::<Value>(&call.body).ok(),
+                body_length: call.body.len(),
                 status: answered.as_ref().map_or(0, |answered| answered.status),
                 response_headers: headers,
                 response_body: answered.and_then(|answered| answered.body),

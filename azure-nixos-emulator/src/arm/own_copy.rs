@@ -54,8 +54,9 @@ pub(crate) fn lengthen(file: &Path, size: u64, disk: Uuid, durable: bool) -> io:
         // A process that was stopped in the middle had come this far.
         return Ok(());
     }
-    footer::write(file, size, disk)?;
+    // The new footer last: with it the file is long enough, and all is done.
     opened.write_all_at(&[0; FOOTER as usize], before - FOOTER)?;
+    footer::write(file, size, disk)?;
     if durable {
         opened.sync_all()?;
     }

@@ -12,7 +12,7 @@ pub struct Exchange {
     pub path_and_query: String,
     /// The `api-version` of the query, where there was one.
     pub api_version: Option<String>,
-    /// The body, where it was JSON.
+    /// The body, where it was JSON; null where it was something else.
     pub body: Option<Value>,
     /// The status of the answer; 0 when there was none.
     pub status: u16,
@@ -39,7 +39,11 @@ impl From<&RecordedRequest> for Exchange {
             method: request.method.clone(),
             path_and_query: request.path_and_query.clone(),
             api_version: request.api_version.clone(),
-            body: request.body.clone(),
+            // Null stands for what was sent and is no JSON: nobody can judge that.
+            body: request
+                .body
+                .clone()
+                .or((request.body_length > 0).then_some(Value::Null)),
             status: request.status,
             response_headers: request.response_headers.clone(),
             response_body: request.response_body.clone(),

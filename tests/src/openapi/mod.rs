@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use azure_nixos_emulator::RecordedRequest;
 
-pub use self::azure::AZURE;
+pub use self::azure::{AZURE, AZURE_ELSEWHERE};
 pub use self::exchange::Exchange;
 pub use self::finding::{
     Deviation, Finding, Rule, Side, assert_exact, assert_explained, unexplained,

@@ -1,6 +1,6 @@
 //! One trial: requests in the order in which they were sent, each held against its operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -18,6 +18,15 @@ const NEWER_FIELDS: &[(&str, &str, &str)] = &[
     ("VirtualMachines_Get", "etag", "2024-11-01"),
 ];
 
+/// What is asked of services whose documents are not at hand: types in lower case, and beginnings of
+/// paths.
+const UNDOCUMENTED: &[&str] = &[
+    "/providers/microsoft.compute/snapshots",
+    "/providers/microsoft.storage/storageaccounts",
+    // Microsoft Graph.
+    "/v1.0/",
+];
+
 /// What a URL that was given out in a header is good for.
 #[derive(Clone, Copy)]
 enum Poll {
@@ -33,6 +42,8 @@ pub(super) struct Trial<'a> {
     versions: Versions,
     /// By path and query: what was started there.
     polled: BTreeMap<String, (Poll, Operation<'a>)>,
+    /// By path and query: questions after what no document is about.
+    unjudged: BTreeSet<String>,
     findings: Vec<Finding>,
 }
 
@@ -47,6 +58,7 @@ impl<'a> Trial<'a> {
             operations,
             versions,
             polled: BTreeMap::new(),
+            unjudged: BTreeSet::new(),
             findings: Vec::new(),
         }
     }
@@ -57,6 +69,12 @@ impl<'a> Trial<'a> {
 
     /// Judges one request and its answer.
     pub(super) fn hear(&mut self, request: &Exchange) {
+        let folded = request.path_and_query.to_ascii_lowercase();
+        let is_documented = !UNDOCUMENTED.iter().any(|kind| folded.contains(kind));
+        if !is_documented || self.unjudged.contains(&request.path_and_query) {
+            self.unjudged.extend(urls_of(request).map(|(_, url)| url));
+            return;
+        }
         if let Some((poll, operation)) = self.polled.get(&request.path_and_query).copied() {
             self.hear_poll(request, poll, operation);
             return;
@@ -108,20 +126,8 @@ impl<'a> Trial<'a> {
 
     /// The URLs of the answer, where it began something.
     fn remember(&mut self, request: &Exchange, operation: Operation<'a>) {
-        for (name, value) in &request.response_headers {
-            let poll = match name.as_str() {
-                "azure-asyncoperation" => Poll::Status,
-                // Of a finished answer it only says where the resource is.
-                "location" if request.status == 202 => Poll::Result,
-                _ => continue,
-            };
-            let path = value
-                .split_once("://")
-                .and_then(|(_, rest)| rest.find('/').map(|at| rest[at..].to_owned()));
-            if let Some(path) = path {
-                self.polled.insert(path, (poll, operation));
-            }
-        }
+        self.polled
+            .extend(urls_of(request).map(|(poll, url)| (url, (poll, operation))));
     }
 
     fn request(
@@ -365,6 +371,20 @@ impl<'a> Trial<'a> {
         }
         breaches
     }
+}
+
+/// The URLs of an answer at which a client asks on, as path and query.
+fn urls_of(request: &Exchange) -> impl Iterator<Item = (Poll, String)> + '_ {
+    request.response_headers.iter().filter_map(|(name, value)| {
+        let poll = match name.as_str() {
+            "azure-asyncoperation" => Poll::Status,
+            // Of a finished answer it only says where the resource is.
+            "location" if request.status == 202 => Poll::Result,
+            _ => return None,
+        };
+        let (_, rest) = value.split_once("://")?;
+        Some((poll, rest[rest.find('/')?..].to_owned()))
+    })
 }
 
 fn missing(what: &str) -> Breach {

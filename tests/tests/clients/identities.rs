@@ -1,6 +1,7 @@
 //! Managed identities, roles and template deployments through `az`.
 
 use azure_nixos_tests::Local;
+use azure_nixos_tests::openapi::{Deviation, Rule, Side};
 use serde_json::{Value, json};
 
 use crate::az::Az;
@@ -8,6 +9,15 @@ use crate::judged::assert_by_the_documents;
 use crate::made::{image, key_file};
 
 const OWNER: &str = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635";
+
+/// `az` writes the two kinds of identity without the blank that the enumeration has between them.
+const BOTH_IDENTITIES: Deviation = Deviation {
+    operation: "VirtualMachines_Update",
+    side: Side::Request,
+    rule: Rule::Enumeration,
+    at: "identity.type",
+    why: "Azure reads it as flags, which may stand apart or not",
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_gets_roles_and_a_machine() {
@@ -78,7 +88,7 @@ async fn an_identity_gets_roles_and_a_machine() {
     az.ok("vm delete -g machines -n web-1 --yes").await;
     az.ok("identity delete -g machines -n web").await;
     assert_eq!(az.ok("identity list -g machines").await, json!([]));
-    assert_by_the_documents(&local, &[]);
+    assert_by_the_documents(&local, &[BOTH_IDENTITIES]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -437,7 +437,7 @@ pub(crate) fn content(context: &Context<'_>, disk: &Resource) -> Result<std::pat
     let (file, inner) = file_of(context, &disk.id)?;
     if inner.length == 0 {
         return Err(ArmError::not_implemented(
-            "copies of the OS disk of a virtual machine, as its content is not kept",
+            "copies of disks that were made before their content was kept",
         ));
     }
     Ok(file)

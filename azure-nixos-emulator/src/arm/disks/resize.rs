@@ -1,18 +1,17 @@
 //! Disks that become longer: the footer of a VHD is at its end and moves.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::super::Context;
 use super::super::answer::Result;
 use super::super::error::ArmError;
-use super::super::footer;
 use super::super::lro::Copying;
+use super::super::own_copy;
 use super::super::resources::set_state;
 use super::{FOOTER, GIB, content, disk_name, file_of, gone, performance, state_of, wrong_state};
 use crate::arm::clock_text::timestamp;
@@ -98,12 +97,13 @@ pub(crate) fn resized(
         Some(problem) => Err(io::Error::other(problem.clone())),
         None => file_of(context, id).map(|(file, inner)| {
             let beside = beside(&file);
+            let durable = context.arm.settings().durable;
             // A process that was stopped may have come further than this.
             if !beside.exists() && fs::metadata(&file)?.len() < size * GIB + FOOTER {
                 fs::rename(&file, &beside)?;
             }
             if beside.exists() {
-                lengthen(&beside, size * GIB, inner.blob)?;
+                own_copy::lengthen(&beside, size * GIB, inner.blob, durable)?;
                 let removed = context.arm.blobs().remove(inner.blob);
                 super::missing_is_good(removed)?;
                 fs::rename(&beside, &file)?;
@@ -147,47 +147,12 @@ pub(super) fn finish_copy(
     let mut length = inner.length;
     if size > (length - FOOTER).div_ceil(GIB) {
         length = size * GIB + FOOTER;
-        lengthen(file, size * GIB, inner.blob)?;
+        let durable = context.arm.settings().durable;
+        own_copy::lengthen(file, size * GIB, inner.blob, durable)?;
     }
     context.arm.blobs().adopt(inner.blob, file)?;
     if let Some(disk) = context.state.resource_mut(id) {
         set_length(disk, length);
     }
     Ok(())
-}
-
-/// Makes the file of a disk, which has no other names, `size` bytes long without the footer.
-fn lengthen(file: &Path, size: u64, disk: Uuid) -> io::Result<()> {
-    let opened = OpenOptions::new().write(true).open(file)?;
-    let before = opened.metadata()?.len();
-    if before >= size + FOOTER {
-        return Ok(());
-    }
-    // A process that is stopped before the new footer is there begins here again.
-    opened.write_all_at(&[0; FOOTER as usize], before - FOOTER)?;
-    footer::write(file, size, disk)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vhd::{FOOTER_LEN, footer_problem};
-
-    #[test]
-    fn a_longer_disk_has_its_content_zeros_and_a_good_footer() {
-        const SIZE: usize = 3 << 20;
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("disk.vhd");
-        let content: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
-        fs::write(&file, &content).unwrap();
-        footer::write(&file, SIZE as u64, Uuid::nil()).unwrap();
-        for _ in 0..2 {
-            lengthen(&file, 2 * SIZE as u64, Uuid::nil()).unwrap();
-            let bytes = fs::read(&file).unwrap();
-            assert!(bytes[..SIZE] == content);
-            assert!(bytes[SIZE..2 * SIZE].iter().all(|byte| *byte == 0));
-            let end: &[u8; FOOTER_LEN] = bytes[2 * SIZE..].try_into().unwrap();
-            assert_eq!(footer_problem(end, 2 * SIZE as u64 + FOOTER, "disk"), None);
-        }
-    }
 }

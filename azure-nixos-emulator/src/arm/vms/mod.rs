@@ -44,9 +44,9 @@ pub(crate) fn user<'a>(state: &'a State, id: &str) -> Option<&'a Resource> {
     })
 }
 
-/// Whether what makes a machine one of a kind was taken off its disks. None can be told so yet.
-pub(crate) fn is_generalized(_machine: &Resource) -> bool {
-    false
+/// Whether what makes a machine one of a kind was taken off its disks.
+pub(crate) fn is_generalized(machine: &Resource) -> bool {
+    matches!(&machine.inner, Inner::Vm(vm) if vm.guest.generalized)
 }
 
 /// The power state of the machine that uses an interface.
