@@ -322,6 +322,45 @@ async fn lost_updates_are_answered_and_change_nothing() {
     );
 }
 
+/// A storage account is there at once, and gone at once: nothing of it waits for an operation.
+#[tokio::test]
+async fn a_storage_account_is_neither_made_nor_deleted_when_that_is_lost() {
+    const STORAGE: &str = "2023-01-01";
+    let dir = tempdir().unwrap();
+    let emulator = builder(dir.path()).start().await.unwrap();
+    let client = Client::new(&emulator);
+    client.make_group("rg").await;
+    let path = |name| resource("rg", "Microsoft.Storage/storageAccounts", name);
+    let put = async |name| {
+        let body = json!({
+            "location": "westus2",
+            "sku": { "name": "Standard_LRS" },
+            "kind": "StorageV2",
+        });
+        let made = client.put(&path(name), STORAGE, body).await;
+        assert_eq!(made.status, 202, "{}", made.body);
+        client.succeed(made).await;
+    };
+    put("kept").await;
+    let listed = format!("{}/listKeys", path("kept"));
+    let keys = client.post(&listed, STORAGE, None).await.body;
+    emulator
+        .faults()
+        .add(on("storageAccounts.createOrUpdate").lose_update());
+    emulator
+        .faults()
+        .add(on("storageAccounts.delete").lose_update());
+    put("never").await;
+    assert_eq!(client.delete(&path("kept"), STORAGE).await.status, 200);
+    emulator.faults().clear();
+    assert_eq!(client.get(&path("never"), STORAGE).await.status, 404);
+    let still = client.post(&listed, STORAGE, None).await;
+    assert_eq!((still.status, still.body), (200, keys));
+    put("never").await;
+    assert_eq!(client.delete(&path("kept"), STORAGE).await.status, 200);
+    assert_eq!(client.get(&path("kept"), STORAGE).await.status, 404);
+}
+
 #[tokio::test]
 async fn a_login_fails_in_the_words_of_the_login_service() {
     let dir = tempdir().unwrap();

@@ -310,7 +310,8 @@ impl FaultRule {
 
     /// Answers as if all had been done, and does nothing: what was put is not there, what was
     /// deleted stays. Only requests that can be lost match: Put Page on [`Plane::Blob`]; PUT, PATCH
-    /// and DELETE on [`Plane::Arm`].
+    /// and DELETE on [`Plane::Arm`]. A lost operation succeeds when it is asked after; a lost
+    /// template deployment is not known.
     #[must_use]
     pub fn lose_update(self) -> Self {
         self.acting(Act::LoseUpdate)
