@@ -1,10 +1,11 @@
-//! Page blobs of managed disks: their bytes, their accesses, and the server for both.
+//! Blobs: those of managed disks and those of storage accounts, and the server for both.
 //!
 //! [`PageBlobs`] is the whole of it for the rest of the crate. The Resource Manager side makes a
-//! blob when a disk for upload is made, grants and revokes access to it, asks whether its footer
-//! is one Azure takes, and removes it. [`PageBlobs::router`] is the data plane that clients talk
-//! to with the path that [`PageBlobs::grant`] gave out. All methods except `router` do file I/O:
-//! call them on a blocking thread.
+//! blob when a disk for upload is made or of a file that is there, grants and revokes access to it,
+//! asks whether its footer is one Azure takes, and removes it. [`PageBlobs::router`] is the data
+//! plane that clients talk to with the path that [`PageBlobs::grant`] gave out. All methods except
+//! `router` do file I/O: call them on a blocking thread. Storage accounts, and what only they have,
+//! are in `account`.
 //!
 //! # What is on disk
 //! `<state>/blobs/<id>.json` is a blob's record: its file, its length, its live access (a hash of
@@ -22,8 +23,8 @@
 //! is known is done that way; the rest is refused: an operation that would change the blob as a
 //! whole (Put Blob, Delete, metadata, properties, tier, lease, snapshot, copy) with 403
 //! `AuthorizationPermissionMismatch`, an operation of another blob type with 409
-//! `InvalidBlobType`. Reading the content with a write access is allowed. Put Page From URL is
-//! refused: there is nowhere to fetch from.
+//! `InvalidBlobType`. Reading the content with a write access is allowed. Put Page From URL to a
+//! disk is refused; from one to an account it is not.
 
 mod about;
 mod access;
