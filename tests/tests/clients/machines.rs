@@ -101,6 +101,53 @@ async fn what_the_library_booted_az_stops_and_starts() {
     assert_by_the_documents(&local, &[]);
 }
 
+/// A machine becomes an image, and its disk is read, as templates are made by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_becomes_an_image() {
+    let local = Local::start().await;
+    let Some(az) = Az::log_in(&local).await else {
+        return;
+    };
+    let (image, file) = image(&local, "images", "web").await;
+    let key = key_file(&local);
+    az.ok("group create -n machines -l westus2").await;
+    let vm = "-g machines -n web-1";
+    az.ok(&format!(
+        "vm create {vm} --image {} --admin-username nixos --ssh-key-values {} \
+         --public-ip-address \"\" --nsg \"\"",
+        image.id,
+        key.display()
+    ))
+    .await;
+    let (_, said) = az
+        .refused(&format!("vm boot-diagnostics get-boot-log {vm}"))
+        .await;
+    assert!(said.contains("enable boot diagnostics"), "{said}");
+    az.ok(&format!("vm boot-diagnostics enable {vm}")).await;
+    // The machine is a record and prints nothing, so that there is no log, as on Azure at first.
+    let log = az
+        .ok(&format!("vm boot-diagnostics get-boot-log {vm}"))
+        .await;
+    assert!(log.as_str().unwrap().contains("BlobNotFound"), "{log}");
+
+    az.ok(&format!("vm deallocate {vm}")).await;
+    az.ok(&format!("vm generalize {vm}")).await;
+    let (_, said) = az.refused(&format!("vm start {vm}")).await;
+    assert!(said.contains("generalized"), "{said}");
+    let create = "image create -g machines -n template --source web-1";
+    // Without the generation az says V1.
+    let (_, said) = az.refused(create).await;
+    assert!(said.contains("hyperVGeneration"), "{said}");
+    az.ok(&format!("{create} --hyper-v-generation V2")).await;
+    assert_uploaded(
+        &file,
+        24 * MIB,
+        &local.emulator.image_file("machines", "template"),
+    );
+    az.ok(&format!("vm delete {vm} --yes")).await;
+    assert_by_the_documents(&local, &[]);
+}
+
 /// Machines of what the library uploaded: of the image, of a version of it in a gallery, of the
 /// newest of those, and of a disk itself.
 #[tokio::test(flavor = "multi_thread")]
