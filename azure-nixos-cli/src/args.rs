@@ -274,8 +274,12 @@ pub(crate) struct Emulator {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) blob_port: u16,
     /// Boot virtual machines under qemu, or only write down that they run
-    #[arg(long, value_name = "HOW", default_value = "record", value_parser = ["record", "qemu"])]
-    pub(crate) boot: String,
+    #[arg(long, value_name = "HOW", default_value = "record")]
+    pub(crate) boot: BootHow,
+    /// How long operations take: no time, or as long as Azure's did in recordings (an image version
+    /// seven minutes)
+    #[arg(long, value_name = "PACE", default_value = "instant")]
+    pub(crate) speed: Speed,
     /// Port of a proxy that leads Azure's own host names here; 0 takes a free one [default: no proxy]
     #[arg(long, value_name = "PORT")]
     pub(crate) proxy_port: Option<u16>,
@@ -292,6 +296,20 @@ pub(crate) struct Emulator {
     /// Resource provider that a new state directory has not registered yet; may be repeated
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) unregistered: Vec<String>,
+}
+
+#[cfg(feature = "local")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BootHow {
+    Record,
+    Qemu,
+}
+
+#[cfg(feature = "local")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Speed {
+    Instant,
+    LikeAzure,
 }
 
 #[cfg(feature = "local")]

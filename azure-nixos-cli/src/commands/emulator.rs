@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use azure_nixos_emulator::fault::FaultRule;
-use azure_nixos_emulator::{Boot, Emulator};
+use azure_nixos_emulator::{Boot, Emulator, Timing};
 use serde::Serialize;
 
 use super::emulator_env::env;
-use crate::args::{Emulator as Args, EmulatorCommand, Format, Global};
+use crate::args::{BootHow, Emulator as Args, EmulatorCommand, Format, Global, Speed};
 use crate::connect::local;
 use crate::output;
 use crate::run::{Failure, interrupted};
@@ -55,9 +55,13 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
         .unregistered(args.unregistered)
         .arm_port(args.port)
         .blob_port(args.blob_port)
-        .boot(match args.boot.as_str() {
-            "qemu" => Boot::Qemu,
-            _ => Boot::Record,
+        .boot(match args.boot {
+            BootHow::Record => Boot::Record,
+            BootHow::Qemu => Boot::Qemu,
+        })
+        .timing(match args.speed {
+            Speed::Instant => Timing::default(),
+            Speed::LikeAzure => Timing::LikeAzure,
         })
         .lock_patience(PATIENCE)
         .start()

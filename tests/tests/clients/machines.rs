@@ -3,6 +3,7 @@
 use azure_nixos::VmBuilder;
 use azure_nixos::vm::SshKey;
 use azure_nixos_tests::content::assert_uploaded;
+use azure_nixos_tests::openapi::{Deviation, Rule, Side};
 use azure_nixos_tests::{Local, within};
 use serde_json::{Value, json};
 
@@ -101,6 +102,15 @@ async fn what_the_library_booted_az_stops_and_starts() {
     assert_by_the_documents(&local, &[]);
 }
 
+/// `az` puts back what it read, with the size that it takes by itself.
+const NEWER_SIZE: Deviation = Deviation {
+    operation: "VirtualMachines_CreateOrUpdate",
+    side: Side::Request,
+    rule: Rule::Enumeration,
+    at: "properties.hardwareProfile.vmSize",
+    why: "the list of sizes is an open one and years behind",
+};
+
 /// A machine becomes an image, and its disk is read, as templates are made by hand.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_becomes_an_image() {
@@ -145,7 +155,7 @@ async fn a_machine_becomes_an_image() {
         &local.emulator.image_file("machines", "template"),
     );
     az.ok(&format!("vm delete {vm} --yes")).await;
-    assert_by_the_documents(&local, &[]);
+    assert_by_the_documents(&local, &[NEWER_SIZE]);
 }
 
 /// Machines of what the library uploaded: of the image, of a version of it in a gallery, of the

@@ -1,11 +1,40 @@
 //! Scale sets through `az`.
 
 use azure_nixos_tests::Local;
+use azure_nixos_tests::openapi::{Deviation, Rule, Side};
 use serde_json::json;
 
 use crate::az::Az;
 use crate::judged::assert_by_the_documents;
 use crate::made::{image, key_file};
+
+/// The documents at hand have machines, images and disks; scale sets are in one that is not.
+const NO_DOCUMENT: [Deviation; 5] = [
+    undocumented(
+        "GET /subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/virtualMachineScaleSets*",
+    ),
+    undocumented(
+        "PUT /subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/virtualMachineScaleSets*",
+    ),
+    undocumented(
+        "POST /subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/virtualMachineScaleSets*",
+    ),
+    undocumented(
+        "DELETE /subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/virtualMachineScaleSets*",
+    ),
+    // Asking after an operation is judged by what began it.
+    undocumented("GET /subscriptions/*/providers/Microsoft.Compute/locations/*/operations/*"),
+];
+
+const fn undocumented(operation: &'static str) -> Deviation {
+    Deviation {
+        operation,
+        side: Side::Request,
+        rule: Rule::Operation,
+        at: "",
+        why: "the documents of scale sets are not at hand",
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scale_set_grows_and_shrinks() {
@@ -53,5 +82,5 @@ async fn a_scale_set_grows_and_shrinks() {
     assert!(said.contains("NotImplemented"), "{said}");
     az.ok("vmss delete -g sets -n web").await;
     assert_eq!(az.ok("vmss list -g sets").await, json!([]));
-    assert_by_the_documents(&local, &[]);
+    assert_by_the_documents(&local, &NO_DOCUMENT);
 }
