@@ -27,6 +27,10 @@ impl Backoff {
 
 /// A number from 0 to 1. Its quality matters little; that two processes differ does.
 fn random_fraction() -> f64 {
+    #[cfg(test)]
+    if let Some(fraction) = seeded::next() {
+        return fraction;
+    }
     let random = getrandom::u32().unwrap_or_else(|_| {
         // Without an entropy source, which no supported system lacks, the clock must do.
         SystemTime::now()
@@ -36,6 +40,33 @@ fn random_fraction() -> f64 {
             })
     });
     f64::from(random) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+pub(crate) use seeded::seed;
+
+/// Jitter that a test can have again.
+#[cfg(test)]
+mod seeded {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STATE: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From here on, waits that are drawn on this thread depend on the seed alone.
+    pub(crate) fn seed(seed: u64) {
+        STATE.set(Some(seed | 1));
+    }
+
+    pub(super) fn next() -> Option<f64> {
+        let mut x = STATE.get()?;
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        STATE.set(Some(x));
+        Some(f64::from((x >> 32) as u32) / f64::from(u32::MAX))
+    }
 }
 
 /// What a service asks for in `Retry-After` and its relatives, in any of the forms that exist:

@@ -1,5 +1,6 @@
 //! Whole uploads against a page blob on loopback. What is compared is always the content.
 
+mod random;
 mod resume;
 
 use std::io::Write;
