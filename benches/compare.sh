@@ -15,7 +15,8 @@ what arrived byte for byte, and prints two tables in Markdown: what each took, a
   FILE    a file of yours, on the fast link
   nothing: the first three, about 20 minutes on two processors
 
-  -n ROUNDS    rounds, of which the medians are shown (default 3); the clients take turns in each
+  -n ROUNDS    rounds, of which the medians are shown (default 3); the clients take turns in each, and
+               one that takes longer than 30 s has one round
   -t SECONDS   after which a client is ended, and is shown as "> SECONDS" (default 120)
   -h           this text
 

@@ -60,13 +60,10 @@ def once(server, path, link, given, after):
         raise SystemExit(f"error: the upload to be killed was over within {after:.2f} s")
     first.kill()
     first.wait()
-    way.close()
     # The server takes in what it has received in full.
     time.sleep(0.5)
     arrived = stored(server.file(name))
-    # The same blob by another address: the journal does not go by it.
-    way = link.open(server)
-    words = command(US, path, server.url(name, way.address)) + ["--journal", journal]
+    # By the same address: that is what the journal knows a blob by.
     second = Running(words, scratch, name + ".again")
     if not second.ends_within(given.limit):
         second.kill()
