@@ -133,6 +133,8 @@ def row(runs, ours):
 
 
 def table(runs):
+    if not runs:
+        return
     print("\n| file | link | client | wall | CPU | peak memory | wall / ours | CPU / ours |")
     print("|---|---|---|---|---|---|---|---|")
     groups = {}

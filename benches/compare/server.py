@@ -68,12 +68,11 @@ class Link:
 
     def __init__(self, name, rate=None, delay=0, rules=()):
         self.name, self.rate, self.delay, self.rules = name, rate, delay, rules
-        self.relay = None
-        self.address = None
+        self.server = self.relay = self.address = None
 
     def open(self, server):
         link = Link(self.name, self.rate, self.delay, self.rules)
-        link.address = server.address
+        link.server, link.address = server, server.address
         server.faults(list(self.rules))
         if self.rate:
             words = [os.environ["COMPARE_LINK"], server.address, str(self.rate), str(self.delay)]
@@ -83,6 +82,8 @@ class Link:
 
     def close(self):
         """Ends it; what passed it, if it counts."""
+        # Nothing of it is for what comes next.
+        self.server.faults([])
         if self.relay is None:
             return None
         passed, _ = self.relay.communicate()
