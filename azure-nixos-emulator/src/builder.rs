@@ -17,7 +17,7 @@ use crate::boot::{Boot, Machines};
 use crate::clock::Clock;
 use crate::emulator::Emulator;
 use crate::error::EmulatorError;
-use crate::fault::{FaultRule, Faults};
+use crate::fault::{FaultRule, Faults, Plane};
 use crate::lock::StateLock;
 use crate::proxy;
 use crate::running::Running;
@@ -347,12 +347,14 @@ impl EmulatorBuilder {
         arm_listener.serve(
             crate::arm::router(Arc::clone(&arm)),
             Speaks::Tls(Arc::clone(&tls.server)),
+            (Plane::Arm, faults.clone()),
             &tasks,
             stop.clone(),
         );
         blob_listener.serve(
             blobs.router(),
             Speaks::Either(tls.server),
+            (Plane::Blob, faults.clone()),
             &tasks,
             stop.clone(),
         );

@@ -23,6 +23,7 @@
 //! ```
 
 mod carry;
+mod cut;
 mod document;
 mod limit;
 mod rule;
@@ -31,9 +32,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use axum::http::HeaderMap;
+
 use crate::clock::Clock;
 
-pub(crate) use carry::{Harm, deliver, reset, spoil};
+pub(crate) use carry::{Harm, deliver, reset, reset_during, spoil};
+pub(crate) use cut::Cut;
 pub use document::ParseFaultError;
 use limit::{Bucket, Limits};
 use rule::{Act, Seen};
@@ -67,9 +71,13 @@ pub enum FaultAction {
         message: Option<String>,
         /// Further headers (`Retry-After`).
         headers: Vec<(String, String)>,
+        /// How long the answer takes.
+        late: Duration,
     },
     /// The connection breaks before anything is done.
     ResetBefore,
+    /// The connection breaks when half of the body has been read. Nothing is done.
+    ResetDuring,
     /// The request is carried out, then the connection breaks instead of the answer.
     ResetAfter,
     /// Nothing is read and nothing answered for this long, then the connection breaks.
@@ -79,6 +87,8 @@ pub enum FaultAction {
     StallBody(Duration),
     /// It is carried out; the connection breaks after half of the body.
     HalfBody,
+    /// It is carried out and answered with a body that has no end.
+    EndlessBody,
     /// It is served this much later.
     Delay(Duration),
     /// The disk's access expires now, for this and every later request, until it is granted
@@ -106,6 +116,8 @@ struct Active {
     added: SystemTime,
     matched: u64,
     hits: u64,
+    /// In the bodies of the requests that it acted on.
+    bytes: u64,
     random: u64,
     limits: Limits,
 }
@@ -135,17 +147,23 @@ impl Active {
                 code,
                 message,
                 headers,
+                late,
             } => FaultAction::Respond {
                 status: *status,
                 code: code.clone(),
                 message: message.clone(),
                 headers: headers.clone(),
+                late: *late,
             },
+            // It is about connections, and no request matches it.
+            Act::CutConnection(_) => FaultAction::None,
             Act::ResetBefore => FaultAction::ResetBefore,
+            Act::ResetDuring => FaultAction::ResetDuring,
             Act::ResetAfter => FaultAction::ResetAfter,
             Act::Stall(time) => FaultAction::Stall(*time),
             Act::StallBody(time) => FaultAction::StallBody(*time),
             Act::HalfBody => FaultAction::HalfBody,
+            Act::EndlessBody => FaultAction::EndlessBody,
             Act::Delay(least, most) => {
                 let spread = u64::try_from((*most - *least).as_micros()).unwrap_or(u64::MAX);
                 let random = match spread {
@@ -240,6 +258,17 @@ impl Faults {
             .map_or(0, |active| active.hits)
     }
 
+    /// How many bytes the requests that the rule acted on announced to have in their bodies. 0 for a
+    /// rule that is gone.
+    #[must_use]
+    pub fn bytes(&self, id: FaultId) -> u64 {
+        self.state()
+            .rules
+            .iter()
+            .find(|active| active.id == id)
+            .map_or(0, |active| active.bytes)
+    }
+
     /// Caps what the blob plane takes in, in MiB/s; `None` lifts the cap. What is above is
     /// refused with Azure's 503 `ServerBusy`. One second's worth, and at least one Put Page of
     /// 4 MiB, may come at once.
@@ -257,15 +286,16 @@ impl Faults {
     /// What happens to this request. Counts it, so each request may ask only once.
     #[must_use]
     pub fn before(&self, plane: Plane, method: &str, path_and_query: &str) -> FaultAction {
-        self.before_with(plane, method, path_and_query, 0)
+        self.before_with(plane, method, path_and_query, &HeaderMap::new(), 0)
     }
 
-    /// The same, with the bytes that the body of the request has.
+    /// The same, with the headers of the request and the bytes that its body has.
     pub(crate) fn before_with(
         &self,
         plane: Plane,
         method: &str,
         path_and_query: &str,
+        headers: &HeaderMap,
         bytes: u64,
     ) -> FaultAction {
         let mut state = self.state();
@@ -277,6 +307,7 @@ impl Faults {
             plane,
             method,
             path_and_query,
+            headers,
             bytes,
             now: state.clock.now(),
         };
@@ -284,15 +315,37 @@ impl Faults {
             if !active.rule.matches(&seen, active.added) || !active.is_its_turn() {
                 continue;
             }
-            if active.rule.act == Act::Count {
-                active.hits += 1;
+            let acts = if active.rule.act == Act::Count {
+                true
             } else if chosen == FaultAction::None {
                 chosen = active.act(&seen);
                 // A limit that is not reached has done nothing.
-                active.hits += u64::from(chosen != FaultAction::None);
+                chosen != FaultAction::None
+            } else {
+                false
+            };
+            if acts {
+                active.hits += 1;
+                active.bytes += bytes;
             }
         }
         chosen
+    }
+
+    /// After how many bytes a connection that was just made is to be cut. Counts it.
+    pub(crate) fn cut(&self, plane: Plane) -> Option<u64> {
+        let mut state = self.state();
+        let now = state.clock.now();
+        for active in &mut state.rules {
+            let Some(after) = active.rule.cuts(plane, now, active.added) else {
+                continue;
+            };
+            if active.is_its_turn() {
+                active.hits += 1;
+                return Some(after);
+            }
+        }
+        None
     }
 
     /// Whether the cap on requests lets one more through now.
@@ -325,6 +378,7 @@ impl State {
             added: self.clock.now(),
             matched: 0,
             hits: 0,
+            bytes: 0,
             random: rule.seed,
             limits: Limits::of(&rule.act, Instant::now()),
             rule,
@@ -398,6 +452,7 @@ mod tests {
                 code: "ServerBusy".into(),
                 message: None,
                 headers: vec![("Retry-After".into(), "1".into())],
+                late: Duration::ZERO,
             }
         );
         assert_eq!(faults.hits(id), 1);

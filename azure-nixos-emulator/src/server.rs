@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::blob::Secure;
 use crate::error::EmulatorError;
-use crate::fault::deliver;
+use crate::fault::{Cut, Faults, Plane, deliver};
 
 /// How long a connection may take for its first byte, and then for its TLS handshake, before it is
 /// given up.
@@ -80,12 +80,15 @@ impl Listening {
         self,
         router: Router,
         speaks: Speaks,
+        faults: (Plane, Faults),
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) {
         let ending = stop.clone();
         self.accept(tasks, stop, move |stream| {
-            connection(stream, speaks.clone(), router.clone(), ending.clone())
+            let (plane, faults) = &faults;
+            let cut = faults.cut(*plane);
+            connection(stream, speaks.clone(), router.clone(), cut, ending.clone())
         });
     }
 
@@ -123,7 +126,13 @@ impl Listening {
     }
 }
 
-async fn connection(stream: TcpStream, speaks: Speaks, router: Router, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    speaks: Speaks,
+    router: Router,
+    cut: Option<u64>,
+    stop: CancellationToken,
+) {
     let config = match speaks {
         Speaks::Tls(config) => config,
         Speaks::Either(config) => {
@@ -134,13 +143,14 @@ async fn connection(stream: TcpStream, speaks: Speaks, router: Router, stop: Can
             };
             match peeked {
                 Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => config,
-                Ok(Ok(1)) => return speak(stream, router, stop, None).await,
+                Ok(Ok(1)) => return speak(Cut::after(cut, stream), router, stop, None).await,
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) => return tracing::debug!(%error, "connection ended early"),
                 Err(_) => return tracing::debug!("a connection stayed silent"),
             }
         }
     };
+    let stream = Cut::after(cut, stream);
     let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream));
     let shaken = tokio::select! {
         () = stop.cancelled() => return,

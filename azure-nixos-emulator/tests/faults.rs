@@ -408,3 +408,47 @@ fn operations_are_named_in_a_stable_way() {
         assert_eq!(name.parse::<Operation>().unwrap().to_string(), name);
     }
 }
+
+/// From the first byte of the handshake to the middle of the answer; and then not any more.
+#[tokio::test]
+async fn a_connection_is_cut_after_any_number_of_bytes() {
+    let dir = tempdir().unwrap();
+    let emulator = builder(dir.path()).start().await.unwrap();
+    let faults = emulator.faults();
+    let url = format!(
+        "{}/subscriptions?api-version=2022-12-01",
+        emulator.arm_url()
+    );
+    let asked = async || {
+        // A client of its own has a connection of its own.
+        let request = common::http(&emulator).get(&url);
+        let answer = request.bearer_auth(emulator.access_token()).send().await?;
+        answer.error_for_status()?.text().await
+    };
+    let mut after = 0;
+    loop {
+        let rule = FaultRule::new(Plane::Arm).times(1).cut_connection(after);
+        let cut = faults.add(rule);
+        let answered = asked().await;
+        assert_eq!(faults.hits(cut), 1, "{after}");
+        faults.clear();
+        if answered.is_ok() {
+            break;
+        }
+        after += 97;
+    }
+    // A handshake with a certificate, a request and a list.
+    assert!(after > 1500, "{after}");
+
+    // Every second connection; and no request, nor a connection to the other server.
+    let every = faults.add(FaultRule::new(Plane::Arm).every(2).cut_connection(0));
+    let other = faults.add(FaultRule::new(Plane::Blob).cut_connection(0));
+    let named = FaultRule::new(Plane::Arm).method("GET").cut_connection(0);
+    let named = faults.add(named);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(asked().await.is_ok());
+    }
+    assert_eq!(answers, [true, false, true]);
+    assert_eq!([every, other, named].map(|id| faults.hits(id)), [1, 0, 0]);
+}

@@ -368,16 +368,22 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
             Plane::Arm,
             parts.method.as_str(),
             path_and_query,
+            &parts.headers,
             length.unwrap_or_default(),
         )
     };
     match &action {
         FaultAction::ResetBefore => return fault::reset(),
+        FaultAction::ResetDuring => {
+            return fault::reset_during(body, length.unwrap_or_default()).await;
+        }
         FaultAction::Stall(time) => {
             tokio::time::sleep(*time).await;
             return fault::reset();
         }
-        FaultAction::Delay(time) => tokio::time::sleep(*time).await,
+        FaultAction::Delay(time) | FaultAction::Respond { late: time, .. } => {
+            tokio::time::sleep(*time).await;
+        }
         // The others are carried out on what it changes or on its answer.
         _ => {}
     }
@@ -420,6 +426,7 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         code,
         message,
         headers,
+        ..
     } = &action
     {
         arm.respond_by_rule(&call, *status, code, message.as_deref(), headers)

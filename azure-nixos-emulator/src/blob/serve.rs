@@ -36,6 +36,7 @@ async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
         Plane::Blob,
         parts.method.as_str(),
         path_and_query,
+        &parts.headers,
         announced_length(&parts.headers).unwrap_or_default(),
     );
     parts.extensions.insert(Harm::of(&action));
@@ -49,6 +50,10 @@ async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
 
     let outcome = match &action {
         FaultAction::ResetBefore => return fault::reset(),
+        FaultAction::ResetDuring => {
+            let length = announced_length(&parts.headers).unwrap_or_default();
+            return fault::reset_during(body, length).await;
+        }
         FaultAction::Stall(time) => {
             tokio::time::sleep(*time).await;
             return fault::reset();
@@ -58,7 +63,11 @@ async fn handle(State(blobs): State<PageBlobs>, request: Request) -> Response {
             code,
             message,
             headers,
-        } => Err(by_rule(*status, code, message.as_deref(), headers)),
+            late,
+        } => {
+            tokio::time::sleep(*late).await;
+            Err(by_rule(*status, code, message.as_deref(), headers))
+        }
         FaultAction::Delay(time) => {
             tokio::time::sleep(*time).await;
             answer(&blobs, parts, version, &mut body).await

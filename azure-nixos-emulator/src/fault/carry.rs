@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
 
 use super::FaultAction;
 
@@ -110,6 +111,7 @@ pub(crate) fn deliver(response: Response) -> Result<Response, ConnectionReset> {
 pub(crate) async fn spoil(action: &FaultAction, method: &Method, response: Response) -> Response {
     match action {
         FaultAction::ResetAfter => reset(),
+        FaultAction::EndlessBody => endless(method, response),
         FaultAction::HalfBody => half(method, response, Duration::ZERO).await,
         FaultAction::StallBody(time) => half(method, response, *time).await,
         FaultAction::CorruptRead(bit) if response.status().is_success() => flipped(response, *bit),
@@ -158,6 +160,35 @@ async fn half(method: &Method, response: Response, silence: Duration) -> Respons
         Err::<Bytes, _>(axum::Error::new(ConnectionReset))
     });
     Response::from_parts(parts, Body::from_stream(first.chain(end)))
+}
+
+/// The head of the answer without a length, and zeros for ever.
+fn endless(method: &Method, response: Response) -> Response {
+    // These end with their head, whatever it says.
+    if method == Method::HEAD || response.status() == StatusCode::NO_CONTENT {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let piece = Bytes::from_static(&[0; 16 << 10]);
+    let pieces = futures::stream::repeat_with(move || Ok::<_, axum::Error>(piece.clone()));
+    Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+/// Reads half of a body of this length, as a server does that fails in the middle of it.
+pub(crate) async fn reset_during(mut body: Body, length: u64) -> Response {
+    let mut left = length / 2;
+    while left > 0 {
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                let size = frame.data_ref().map_or(0, Bytes::len);
+                left = left.saturating_sub(size as u64);
+            }
+            // The client was faster.
+            _ => break,
+        }
+    }
+    reset()
 }
 
 /// The same answer with one bit of its body flipped.

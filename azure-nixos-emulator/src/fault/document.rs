@@ -16,11 +16,12 @@ use crate::operation::Operation;
 use crate::span;
 
 /// What selects requests, in the order of the documentation.
-const SELECTORS: [&str; 11] = [
+const SELECTORS: [&str; 12] = [
     "plane",
     "operation",
     "method",
     "path",
+    "header",
     "after",
     "every",
     "times",
@@ -31,7 +32,7 @@ const SELECTORS: [&str; 11] = [
 ];
 
 /// What is done to them; a rule has one.
-const ACTIONS: [&str; 12] = [
+const ACTIONS: [&str; 14] = [
     "count",
     "respond",
     "delay",
@@ -39,6 +40,8 @@ const ACTIONS: [&str; 12] = [
     "stall",
     "stall-body",
     "half-body",
+    "endless-body",
+    "cut-connection",
     "expire-access",
     "expire-token",
     "lose-update",
@@ -94,18 +97,20 @@ impl FaultRule {
     /// ```
     ///
     /// Which requests: `operation` (a name of [`Operation`]) or `plane` (`"arm"`, `"blob"`), and
-    /// `method`, `path` (a part of path and query; `*` is any text), `after`, `every`, `times`,
+    /// `method`, `path` (a part of path and query; `*` is any text), `header` (its name), `after`, `every`, `times`,
     /// `probability` with `seed`, `from` and `until` (a span since the rule was added, or a time
     /// such as `"2030-01-01T00:00:00Z"`), `for` (a span). What happens, one of:
     ///
     /// | key | value |
     /// |---|---|
-    /// | `respond` | `{ status, code, message, headers }` |
+    /// | `respond` | `{ status, code, message, headers, late }`; `late` is a span |
     /// | `delay` | a span, or two for a random time between |
-    /// | `reset` | `"before"` or `"after"` the work is done |
+    /// | `reset` | `"before"` or `"after"` the work is done, or `"during"` the body of the request |
     /// | `stall` | a span without an answer, then the connection breaks |
     /// | `stall-body` | the same after half of the body |
     /// | `half-body` | `true`: the connection breaks after half of the body |
+    /// | `endless-body` | `true`: the answer's body has no end |
+    /// | `cut-connection` | a number of bytes both ways; the rule is about connections then |
     /// | `expire-token` | `true`: the token of the request is expired |
     /// | `expire-access` | `true`: the access to the disk is expired |
     /// | `lose-update` | `true`: it is answered as done, and is not |
@@ -218,6 +223,13 @@ fn read_rule(keys: &Map<String, Value>) -> Result<FaultRule> {
     if let Some(path) = keys.get("path") {
         rule = rule.path_contains(text("path", path)?);
     }
+    if let Some(header) = keys.get("header") {
+        let name = text("header", header)?;
+        if HeaderName::try_from(name).is_err() {
+            return Err(wrong("header", header, "the name of a header"));
+        }
+        rule = rule.with_header(name);
+    }
     if let Some(after) = keys.get("after") {
         rule = rule.after(number("after", after)?);
     }
@@ -268,6 +280,15 @@ fn read_rule(keys: &Map<String, Value>) -> Result<FaultRule> {
         }
     };
     let act = read_act(key, value)?;
+    if matches!(act, Act::CutConnection(_))
+        && let Some(other) = ["operation", "method", "path", "header"]
+            .into_iter()
+            .find(|key| keys.contains_key(*key))
+    {
+        return Err(format!(
+            "`{key}` is about connections, which have no `{other}`"
+        ));
+    }
     if let Some(plane) = act.plane().filter(|plane| *plane != rule.plane) {
         let (plane, given) = (plane_name(plane), plane_name(rule.plane));
         return Err(format!(
@@ -305,11 +326,15 @@ fn base(keys: &Map<String, Value>) -> Result<FaultRule> {
 }
 
 fn read_act(key: &str, value: &Value) -> Result<Act> {
-    let choice = |options: [(&str, Act); 2]| {
-        let allowed = format!("\"{}\" or \"{}\"", options[0].0, options[1].0);
-        let found = options.into_iter().find(|(name, _)| value == name);
+    let choice = |options: &[(&str, Act)]| {
+        let names: Vec<String> = options
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
+        let allowed = names.join(" or ");
+        let found = options.iter().find(|(name, _)| value == name);
         found
-            .map(|(_, act)| act)
+            .map(|(_, act)| act.clone())
             .ok_or_else(|| wrong(key, value, &allowed))
     };
     let switch = |act: Act| {
@@ -336,11 +361,17 @@ fn read_act(key: &str, value: &Value) -> Result<Act> {
                 "one span, or the shortest and the longest",
             )),
         },
-        "reset" => choice([("before", Act::ResetBefore), ("after", Act::ResetAfter)]),
-        "corrupt" => choice([("stored", Act::CorruptStored), ("read", Act::CorruptRead)]),
+        "reset" => choice(&[
+            ("before", Act::ResetBefore),
+            ("after", Act::ResetAfter),
+            ("during", Act::ResetDuring),
+        ]),
+        "corrupt" => choice(&[("stored", Act::CorruptStored), ("read", Act::CorruptRead)]),
         "stall" => duration(key, value).map(Act::Stall),
         "stall-body" => duration(key, value).map(Act::StallBody),
         "half-body" => switch(Act::HalfBody),
+        "endless-body" => switch(Act::EndlessBody),
+        "cut-connection" => number(key, value).map(Act::CutConnection),
         "expire-access" => switch(Act::ExpireAccess),
         "expire-token" => switch(Act::ExpireToken),
         "lose-update" => switch(Act::LoseUpdate),
@@ -350,7 +381,8 @@ fn read_act(key: &str, value: &Value) -> Result<Act> {
 }
 
 fn read_respond(value: &Value) -> Result<Act> {
-    let keys = table("respond", value, &["status", "code", "message", "headers"])?;
+    let known = ["status", "code", "message", "headers", "late"];
+    let keys = table("respond", value, &known)?;
     let status = keys.get("status").unwrap_or(&Value::Null);
     let code = keys.get("code").unwrap_or(&Value::Null);
     let read = status
@@ -391,6 +423,10 @@ fn read_respond(value: &Value) -> Result<Act> {
         code: text("respond.code", code)?.to_owned(),
         message,
         headers,
+        late: match keys.get("late") {
+            Some(late) => duration("respond.late", late)?,
+            None => Duration::ZERO,
+        },
     })
 }
 

@@ -99,6 +99,7 @@ impl Limits {
                 code: "ServerBusy".to_owned(),
                 message: Some(format!("{of} is over the account limit.")),
                 headers: Vec::new(),
+                late: Duration::ZERO,
             },
             Plane::Arm => FaultAction::Respond {
                 status: 429,
@@ -107,6 +108,7 @@ impl Limits {
                     "Number of requests for the subscription exceeded the limit. Please try again after '{seconds}' seconds."
                 )),
                 headers: vec![("Retry-After".to_owned(), seconds.to_string())],
+                late: Duration::ZERO,
             },
         })
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use axum::http::HeaderMap;
+
 use super::Plane;
 use crate::operation::Operation;
 
@@ -45,12 +47,16 @@ pub(super) enum Act {
         code: String,
         message: Option<String>,
         headers: Vec<(String, String)>,
+        late: Duration,
     },
     ResetBefore,
+    ResetDuring,
     ResetAfter,
     Stall(Duration),
     StallBody(Duration),
     HalfBody,
+    EndlessBody,
+    CutConnection(u64),
     /// At least, and at most.
     Delay(Duration, Duration),
     ExpireAccess,
@@ -85,6 +91,7 @@ pub struct FaultRule {
     pub(super) operation: Option<Operation>,
     pub(super) method: Option<String>,
     pub(super) path: Option<String>,
+    pub(super) with_header: Option<String>,
     pub(super) after: u64,
     pub(super) every: u64,
     pub(super) times: u64,
@@ -101,6 +108,7 @@ pub(super) struct Seen<'a> {
     pub(super) plane: Plane,
     pub(super) method: &'a str,
     pub(super) path_and_query: &'a str,
+    pub(super) headers: &'a HeaderMap,
     /// Bytes in the body, as far as the head says.
     pub(super) bytes: u64,
     pub(super) now: SystemTime,
@@ -115,6 +123,7 @@ impl FaultRule {
             operation: None,
             method: None,
             path: None,
+            with_header: None,
             after: 0,
             every: 1,
             times: u64::MAX,
@@ -154,6 +163,14 @@ impl FaultRule {
     #[must_use]
     pub fn path_contains(mut self, text: &str) -> Self {
         self.path = Some(text.to_owned());
+        self
+    }
+
+    /// Only requests that have a header of this name, whatever its value. Upper and lower case are
+    /// the same.
+    #[must_use]
+    pub fn with_header(mut self, name: &str) -> Self {
+        self.with_header = Some(name.to_ascii_lowercase());
         self
     }
 
@@ -229,6 +246,7 @@ impl FaultRule {
             code: code.to_owned(),
             message: None,
             headers: Vec::new(),
+            late: Duration::ZERO,
         };
         self
     }
@@ -251,10 +269,27 @@ impl FaultRule {
         self
     }
 
+    /// Lets the answer that [`respond`](Self::respond) set come so much later; call it after that. A
+    /// page blob that is overloaded answers 500 `OperationTimedOut` after 30 seconds.
+    #[must_use]
+    pub fn late(mut self, by: Duration) -> Self {
+        if let Act::Respond { late, .. } = &mut self.act {
+            *late = by;
+        }
+        self
+    }
+
     /// Breaks the connection before the request is served.
     #[must_use]
     pub fn reset_before(self) -> Self {
         self.acting(Act::ResetBefore)
+    }
+
+    /// Breaks the connection when half of the body that the request announces has been read. Nothing
+    /// is done.
+    #[must_use]
+    pub fn reset_during(self) -> Self {
+        self.acting(Act::ResetDuring)
     }
 
     /// Serves the request and loses the answer.
@@ -293,6 +328,22 @@ impl FaultRule {
     #[must_use]
     pub fn half_body(self) -> Self {
         self.acting(Act::HalfBody)
+    }
+
+    /// Serves the request and answers with a body that has no end, whatever its own would have been.
+    /// It comes as fast as it is read. An answer that cannot have a body is left as it is.
+    #[must_use]
+    pub fn endless_body(self) -> Self {
+        self.acting(Act::EndlessBody)
+    }
+
+    /// Cuts a connection when so many bytes have gone over it, both ways together, wherever that is:
+    /// in the middle of the TLS handshake, of a record, of a head. What is selected, counted and
+    /// drawn by lot are connections then and no requests, so that only the plane and the time can say
+    /// which: a rule with a method, a path, a header or an operation matches none.
+    #[must_use]
+    pub fn cut_connection(self, after: u64) -> Self {
+        self.acting(Act::CutConnection(after))
     }
 
     /// Lets the access of the disk concerned expire, on [`Plane::Blob`].
@@ -370,6 +421,7 @@ impl FaultRule {
 
     pub(super) fn matches(&self, seen: &Seen<'_>, added: SystemTime) -> bool {
         self.plane == seen.plane
+            && !matches!(self.act, Act::CutConnection(_))
             && self
                 .method
                 .as_deref()
@@ -378,8 +430,24 @@ impl FaultRule {
                 .path
                 .as_deref()
                 .is_none_or(|text| contains(seen.path_and_query, text))
+            && self
+                .with_header
+                .as_deref()
+                .is_none_or(|name| seen.headers.contains_key(name))
             && self.is_its_time(seen.now, added)
             && self.is_its_operation(seen)
+    }
+
+    /// Whether it is about connections, and about those of this server now.
+    pub(super) fn cuts(&self, plane: Plane, now: SystemTime, added: SystemTime) -> Option<u64> {
+        let Act::CutConnection(after) = self.act else {
+            return None;
+        };
+        let is_about_requests = self.operation.is_some()
+            || self.method.is_some()
+            || self.path.is_some()
+            || self.with_header.is_some();
+        (self.plane == plane && !is_about_requests && self.is_its_time(now, added)).then_some(after)
     }
 
     fn is_its_time(&self, now: SystemTime, added: SystemTime) -> bool {
@@ -463,6 +531,7 @@ mod tests {
                     let seen = Seen {
                         plane: Plane::Arm,
                         method: "GET",
+                        headers: &HeaderMap::new(),
                         path_and_query: "/",
                         bytes: 0,
                         now: added + second * *n,

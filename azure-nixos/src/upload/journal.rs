@@ -1,19 +1,22 @@
 //! What was acknowledged, on disk, so that an upload that ended early goes on where it was.
 //!
-//! One file for each target. Its first line says of what source and to what target; after it come
+//! One file for each target. Its first line says which process has it, for people; the second of what
+//! source and to what target it is. After them come
 //! records of [`RECORD`] bytes, appended in the order of the acknowledgements and never changed. Nothing is
 //! ever true in it before it is true on the target, so that losing its end, in whatever way, only
 //! means that some ranges are sent twice. A record that is torn or damaged ends the reading, and
 //! the file is cut off there.
 //!
-//! The file is locked for as long as the upload lasts: two uploads to one target would each count on
-//! pages of the other's. The records are written by a thread of their own, which is never more than
+//! The file is locked for as long as the upload lasts, whether it can be written or not: two uploads to
+//! one target would each count on pages of the other's. The records are written by a thread of their own, which is never more than
 //! an acknowledgement behind and lets nobody wait for the disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
@@ -31,9 +34,13 @@ const PAGE: u64 = 512;
 const MOST_AT_ONCE: usize = 4096;
 /// What one record can say: its length is a number of 32 bits.
 const LONGEST_RECORD: u64 = 1 << 40;
-/// The longest first line that is read: two names and a length are far less.
+/// The first line, around the number of a process in so many digits: the line is overwritten in its
+/// place by the next upload.
+const OWNER: (&str, &str) = ("azure-nixos upload journal, process ", "\n");
+const DIGITS: usize = 10;
+/// The longest line that is read: two names and a length are far less.
 const LONGEST_HEADER: u64 = 64 << 10;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// An upload that was dropped lets go of its file a moment later.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -71,6 +78,8 @@ enum Note {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
+    /// Keeps the lock, also when the writer has given up.
+    file: Arc<File>,
     records: Sender<Note>,
     writer: std::thread::JoinHandle<io::Result<()>>,
 }
@@ -85,17 +94,29 @@ impl Journal {
         let path = directory.join(file_name(&header.target));
         let failed = |doing: &'static str| {
             let path = path.clone();
-            move |error| Error::io(doing, &path, error)
+            move |error| {
+                Error::io(doing, &path, error).with_hint(
+                    "keep the journal in another directory, where there is room and this user may \
+                     write",
+                )
+            }
         };
         fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed("open"))?;
-        lock(&file, &path, &header.target)?;
+        let mut file = loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(failed("open"))?;
+            lock(&file, &path, &header.target)?;
+            // The upload that had it may have come to its end meanwhile and deleted it; a lock on
+            // what has no name keeps nobody out.
+            if is_at(&file, &path).map_err(failed("read"))? {
+                break file;
+            }
+        };
         let mut done = Ranges::default();
         let mut end = 0;
         if !afresh {
@@ -113,25 +134,31 @@ impl Journal {
             }
         }
         file.set_len(end).map_err(failed("shorten"))?;
+        let mut first = owner(std::process::id()).into_bytes();
+        file.rewind().map_err(failed("write"))?;
+        file.write_all(&first).map_err(failed("write"))?;
         let mut line = serde_json::to_vec(header).map_err(|error| {
             Error::new(ErrorKind::Internal, "the journal cannot be begun").with_source(error)
         })?;
         line.push(b'\n');
         if end == 0 {
-            file.rewind().map_err(failed("write"))?;
             file.write_all(&line).map_err(failed("write"))?;
         } else {
             file.seek(SeekFrom::Start(end)).map_err(failed("write"))?;
         }
-        let first = line.len() as u64;
+        first.append(&mut line);
+        let first = first.len() as u64;
+        let file = Arc::new(file);
+        let written = Arc::clone(&file);
         let (records, received) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write(file, first, &received))
+            .spawn(move || write(&written, first, &received))
             .map_err(failed("write"))?;
         Ok((
             Self {
                 path,
+                file,
                 records,
                 writer,
             },
@@ -169,6 +196,8 @@ impl Journal {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "a journal that is done with stays");
         }
+        // Only now may another upload have the target.
+        drop(self.file);
     }
 }
 
@@ -182,6 +211,28 @@ fn file_name(target: &str) -> String {
     format!("{hex}.journal")
 }
 
+/// Whether the path leads to this file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let here = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((here.dev(), here.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn owner(process: u32) -> String {
+    format!("{}{process:0DIGITS$}{}", OWNER.0, OWNER.1)
+}
+
+/// The process that has the journal, where its first line says so.
+fn owner_of(file: &File) -> Option<u32> {
+    let mut line = [0; OWNER.0.len() + DIGITS];
+    file.read_exact_at(&mut line, 0).ok()?;
+    let text = std::str::from_utf8(&line).ok()?;
+    text.strip_prefix(OWNER.0)?.parse().ok()
+}
+
 fn lock(file: &File, path: &Path, target: &str) -> Result<()> {
     let until = std::time::Instant::now() + PATIENCE;
     loop {
@@ -192,13 +243,17 @@ fn lock(file: &File, path: &Path, target: &str) -> Result<()> {
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(
+                let error = Error::new(
                     ErrorKind::Conflict,
                     format!("another upload to {target} is under way"),
                 )
                 .with_operation("upload")
-                .with_context("its journal", path.display())
-                .with_hint("wait for it, or end it: two uploads to one disk would destroy each other's work"));
+                .with_context("its journal", path.display());
+                let error = match owner_of(file) {
+                    Some(process) => error.with_context("its process", process),
+                    None => error,
+                };
+                return Err(error.with_hint("wait for it, or end it: two uploads to one disk would destroy each other's work"));
             }
         }
     }
@@ -214,11 +269,16 @@ enum Read {
 
 fn read(file: &File, wanted: &Header) -> io::Result<Read> {
     let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    reader
-        .by_ref()
-        .take(LONGEST_HEADER)
-        .read_until(b'\n', &mut line)?;
+    let mut next_line = || {
+        let mut line = Vec::new();
+        let mut bounded = reader.by_ref().take(LONGEST_HEADER);
+        bounded.read_until(b'\n', &mut line).map(|_| line)
+    };
+    let first = next_line()?;
+    if !first.starts_with(OWNER.0.as_bytes()) || first.len() != owner(0).len() {
+        return Ok(Read::Nothing);
+    }
+    let line = next_line()?;
     if line.last() != Some(&b'\n') {
         return Ok(Read::Nothing);
     }
@@ -232,7 +292,7 @@ fn read(file: &File, wanted: &Header) -> io::Result<Read> {
         return Ok(Read::Other(header));
     }
     let mut ranges = Ranges::default();
-    let mut end = line.len() as u64;
+    let mut end = (first.len() + line.len()) as u64;
     let mut record = [0; RECORD];
     loop {
         match reader.read_exact(&mut record) {
@@ -272,15 +332,15 @@ fn changed(old: &Header, new: &Header, path: &Path) -> Error {
 
 /// Writes what comes until the upload ends; records begin at `first`. A disk that is full ends the
 /// journal and not the upload.
-fn write(mut file: File, first: u64, notes: &Receiver<Note>) -> io::Result<()> {
-    let result = write_all(&mut file, first, notes);
+fn write(file: &File, first: u64, notes: &Receiver<Note>) -> io::Result<()> {
+    let result = write_all(file, first, notes);
     if let Err(error) = &result {
         tracing::warn!(%error, "the journal cannot be written: the upload goes on, but could not be gone on with after an interruption");
     }
     result
 }
 
-fn write_all(file: &mut File, first: u64, notes: &Receiver<Note>) -> io::Result<()> {
+fn write_all(mut file: &File, first: u64, notes: &Receiver<Note>) -> io::Result<()> {
     let mut buffer = Vec::new();
     while let Ok(note) = notes.recv() {
         for note in std::iter::once(note).chain(notes.try_iter().take(MOST_AT_ONCE)) {
@@ -417,9 +477,48 @@ mod tests {
         let error = Journal::open(place.path(), &header("s"), true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!(error.to_string().contains("another upload"), "{error}");
+        let process = std::process::id();
+        assert!(
+            error.report().contains(&format!("its process: {process}")),
+            "{}",
+            error.report()
+        );
         let mut elsewhere = header("s");
         elsewhere.target = "https://x/a/c".into();
         Journal::open(place.path(), &elsewhere, false).unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_still_keeps_others_out() {
+        let place = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(place.path(), &header("s"), false).unwrap();
+        // As after a disk that was full: the writer has ended, and the upload has not.
+        journal.records = mpsc::channel().0;
+        while !journal.writer.is_finished() {
+            std::thread::yield_now();
+        }
+        journal.acknowledged(&(0..512));
+        let error = Journal::open(place.path(), &header("s"), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        drop(journal);
+        Journal::open(place.path(), &header("s"), false).unwrap();
+    }
+
+    #[test]
+    fn a_lock_on_a_journal_that_was_deleted_meanwhile_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let (first, _) = Journal::open(place.path(), &header("s"), false).unwrap();
+        let path = first.path().to_owned();
+        let directory = place.path().to_owned();
+        // It has the file open before the first deletes it, and gets the lock after that.
+        let second = std::thread::spawn(move || Journal::open(&directory, &header("s"), false));
+        std::thread::sleep(Duration::from_millis(100));
+        first.finish();
+        let (second, _) = second.join().unwrap().unwrap();
+        assert!(is_at(&second.file, &path).unwrap());
+        let error = Journal::open(place.path(), &header("s"), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        close(second);
     }
 
     proptest! {
@@ -448,7 +547,7 @@ mod tests {
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let (sender, receiver) = mpsc::channel();
         sender.send(Note::Acknowledged(0..512)).unwrap();
-        let error = write(file, 0, &receiver).unwrap_err();
+        let error = write(&file, 0, &receiver).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 

@@ -41,7 +41,7 @@ impl Keeper {
     pub(crate) async fn open(source: Arc<dyn SasSource>, transport: Transport) -> Result<Self> {
         let access = source.access().await?;
         Ok(Self {
-            current: Mutex::new(Current::new(&access, 0, &transport)?),
+            current: Mutex::new(Current::new(&access, 0, &transport, SystemTime::now())?),
             source,
             transport,
             renewing: tokio::sync::Mutex::default(),
@@ -108,24 +108,35 @@ impl Keeper {
     async fn fetch(&self, generation: u64) -> Result<Current> {
         tracing::debug!(generation, "renewing the access to the target");
         let access = self.source.access().await?;
-        let renewed = Current::new(&access, generation + 1, &self.transport)?;
+        let renewed = Current::new(&access, generation + 1, &self.transport, SystemTime::now())?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = renewed.clone();
         Ok(renewed)
     }
 }
 
 impl Current {
-    fn new(access: &SasAccess, generation: u64, transport: &Transport) -> Result<Self> {
-        // From here on the monotonic clock counts: the other one may be set back.
+    /// `wall` is what the system's clock shows.
+    fn new(
+        access: &SasAccess,
+        generation: u64,
+        transport: &Transport,
+        wall: SystemTime,
+    ) -> Result<Self> {
+        // From here on the monotonic clock counts: the other one may be set back. An access that
+        // has just been given and is over already says that it is wrong. To go by it would be to
+        // renew before every request, and a renewal ends what the others are doing; so its end is
+        // not known, and the service will say so.
         let left = access
             .expires
-            .map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
+            .and_then(|end| end.duration_since(wall).ok())
+            .filter(|left| !left.is_zero());
         let now = Instant::now();
         Ok(Self {
             target: Arc::new(Target::new(access.url.clone(), transport)?),
             generation,
-            renew_at: left.map(|left| now + left.saturating_sub(AHEAD.min(left / 10))),
-            ends_at: left.map(|left| now + left),
+            renew_at: left
+                .and_then(|left| now.checked_add(left.saturating_sub(AHEAD.min(left / 10)))),
+            ends_at: left.and_then(|left| now.checked_add(left)),
         })
     }
 }
@@ -198,5 +209,29 @@ mod tests {
         assert_eq!(keeper.current().await.unwrap().generation, 0);
         tokio::time::advance(Duration::from_secs(300)).await;
         assert!(keeper.current().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_clock_only_means_that_the_end_is_not_known() {
+        let transport = Transport::new().unwrap();
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let url = "https://x.example/a/b?sig=1".parse().unwrap();
+        let access = SasAccess::new(url, Some(now + hour));
+        let with = |wall| Current::new(&access, 0, &transport, wall).unwrap();
+        let ends = |wall| with(wall).ends_at.map(|at| at - Instant::now());
+        assert_eq!(ends(now), Some(hour));
+        // Set back by a day while the access was asked for.
+        assert_eq!(ends(now - 24 * hour), Some(25 * hour));
+        // Ahead by more than the access lasts.
+        for wall in [now + hour, now + 2 * hour] {
+            assert_eq!((with(wall).renew_at, ends(wall)), (None, None));
+        }
+        // Set back later on: the monotonic clock does not know.
+        let current = with(now);
+        assert_eq!(
+            current.renew_at.map(|at| at - Instant::now()),
+            Some(hour - AHEAD)
+        );
     }
 }

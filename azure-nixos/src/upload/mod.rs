@@ -10,6 +10,7 @@
 //! congestion … the gate, which knows how much may be in flight
 //! request   the one retry loop; retry says what a failure means, keeper renews the access
 //! target    single attempts through the SDK's page blob client
+//! answer    what of an answer is waited for: its head, and no body that has no end
 //! journal   what was acknowledged, on disk, for the next run
 //! acknowledged, verify   what arrived, compared with the plan and with the target's own list
 //! footer    the last page, written when everything else is proved
@@ -18,6 +19,7 @@
 
 mod access;
 mod acknowledged;
+mod answer;
 mod congestion;
 mod engine;
 mod failure;

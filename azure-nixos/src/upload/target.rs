@@ -6,6 +6,7 @@
 
 use std::num::NonZero;
 use std::ops::Range;
+use std::sync::Arc;
 
 use azure_core::http::headers::HeaderName;
 use azure_core::http::{ClientOptions, Etag, NoFormat, RequestContent, RetryOptions, Url};
@@ -19,6 +20,7 @@ use azure_storage_blob::models::{
 use bytes::Bytes;
 use futures::StreamExt as _;
 
+use super::answer::ByHead;
 use super::failure::Failure;
 use super::integrity::Checksum;
 use super::plan::LONGEST_RANGE;
@@ -68,7 +70,9 @@ impl Target {
         };
         let url = || Url::parse(sas.expose()).map_err(|_| unusable());
         let client_options = ClientOptions {
-            transport: Some(transport.sdk()),
+            transport: Some(azure_core::http::Transport::new(Arc::new(ByHead(
+                transport.http_client(),
+            )))),
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         };

@@ -267,3 +267,90 @@ async fn limits_by_rule_are_for_what_the_rule_names() {
     }
     assert!((6..=8).contains(&refusals), "{refusals}");
 }
+
+#[tokio::test]
+async fn a_rule_may_ask_for_a_header_and_counts_the_bytes_that_it_met() {
+    let local = Local::start().await;
+    let rule = FaultRule::new(Plane::Blob).with_header("X-Ms-Content-Crc64");
+    let fault = local.faults.add(rule.respond(400, "InvalidHeaderValue"));
+    local.write(0, vec![1; 1024]).await;
+    assert_eq!(
+        (local.faults.hits(fault), local.faults.bytes(fault)),
+        (0, 0)
+    );
+    let put = local.put(0, vec![2; 1024]);
+    let response = put
+        .header("x-ms-content-crc64", "AAAAAAAAAAA=")
+        .send()
+        .await;
+    refused("header", response.unwrap(), 400, "InvalidHeaderValue").await;
+    assert_eq!(
+        (local.faults.hits(fault), local.faults.bytes(fault)),
+        (1, 1024)
+    );
+    assert_eq!(std::fs::read(local.file()).unwrap()[..1024], [1; 1024]);
+}
+
+#[tokio::test]
+async fn an_answer_by_rule_may_be_late() {
+    let local = Local::start().await;
+    let wait = Duration::from_millis(200);
+    let rule = FaultRule::new(Plane::Blob)
+        .times(1)
+        .respond(500, "OperationTimedOut");
+    local.faults.add(rule.late(wait));
+    let start = Instant::now();
+    let response = local.put(0, vec![1; 512]).send().await.unwrap();
+    refused("late", response, 500, "OperationTimedOut").await;
+    assert!(start.elapsed() >= wait);
+    assert_eq!(local.ranges().await, []);
+}
+
+#[tokio::test]
+async fn a_connection_breaks_in_the_middle_of_what_is_sent() {
+    let local = Local::start().await;
+    local
+        .faults
+        .add(FaultRule::new(Plane::Blob).times(1).reset_during());
+    let mut stream = TcpStream::connect(local.address).await.unwrap();
+    let head = local.raw_put("content-length: 4096\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[1; 2000]).await.unwrap();
+    // It waits for half of the body before it breaks.
+    let mut byte = [0];
+    let early = tokio::time::timeout(Duration::from_millis(100), stream.read(&mut byte)).await;
+    assert!(early.is_err(), "{early:?}");
+    stream.write_all(&[1; 100]).await.unwrap();
+    match stream.read(&mut byte).await {
+        Ok(bytes) => assert_eq!(bytes, 0),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    assert_eq!(local.ranges().await, []);
+}
+
+#[tokio::test]
+async fn an_endless_body_comes_after_the_work_and_has_no_end() {
+    let local = Local::start().await;
+    local
+        .faults
+        .add(FaultRule::new(Plane::Blob).times(2).endless_body());
+    let mut response = local.put(0, vec![1; 512]).send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    assert_eq!(response.content_length(), None);
+    let mut bytes = 0;
+    while bytes < 4 * MIB {
+        bytes += response.chunk().await.unwrap().unwrap().len() as u64;
+    }
+    drop(response);
+    // No body, so no end that could be missing.
+    assert_eq!(
+        local
+            .request(Method::HEAD, "")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    assert_eq!(local.ranges().await, [0..512]);
+}

@@ -24,6 +24,9 @@ impl FaultRule {
         if let Some(path) = &self.path {
             set("path", json!(path));
         }
+        if let Some(header) = &self.with_header {
+            set("header", json!(header));
+        }
         for (key, value, default) in [
             ("after", self.after, 0),
             ("every", self.every, 1),
@@ -65,6 +68,7 @@ impl Faults {
                 "id": active.id.0,
                 "matched": active.matched,
                 "hits": active.hits,
+                "bytes": active.bytes,
                 "rule": active.rule.to_json(),
             })
         });
@@ -80,6 +84,7 @@ fn show_act(act: &Act) -> (&'static str, Value) {
             code,
             message,
             headers,
+            late,
         } => {
             let mut respond = json!({ "status": status, "code": code });
             if let Some(message) = message {
@@ -91,15 +96,21 @@ fn show_act(act: &Act) -> (&'static str, Value) {
                     .map(|(name, value)| (name.clone(), json!(value)));
                 respond["headers"] = Value::Object(headers.collect());
             }
+            if !late.is_zero() {
+                respond["late"] = json!(span::show(*late));
+            }
             ("respond", respond)
         }
         Act::Delay(least, most) if least == most => ("delay", json!(span::show(*least))),
         Act::Delay(least, most) => ("delay", json!([span::show(*least), span::show(*most)])),
         Act::ResetBefore => ("reset", json!("before")),
+        Act::ResetDuring => ("reset", json!("during")),
         Act::ResetAfter => ("reset", json!("after")),
         Act::Stall(time) => ("stall", json!(span::show(*time))),
         Act::StallBody(time) => ("stall-body", json!(span::show(*time))),
         Act::HalfBody => ("half-body", json!(true)),
+        Act::EndlessBody => ("endless-body", json!(true)),
+        Act::CutConnection(after) => ("cut-connection", json!(after)),
         Act::ExpireAccess => ("expire-access", json!(true)),
         Act::ExpireToken => ("expire-token", json!(true)),
         Act::LoseUpdate => ("lose-update", json!(true)),

@@ -47,6 +47,20 @@ const ALL: &str = r#"
     plane = "arm"
     half-body = true
     [[rule]]
+    operation = "blob.putPage"
+    header = "X-MS-content-crc64"
+    respond = { status = 500, code = "OperationTimedOut", late = "30s" }
+    [[rule]]
+    plane = "blob"
+    reset = "during"
+    [[rule]]
+    plane = "blob"
+    endless-body = true
+    [[rule]]
+    plane = "blob"
+    every = 2
+    cut-connection = 1500
+    [[rule]]
     plane = "blob"
     expire-access = true
     [[rule]]
@@ -100,6 +114,13 @@ fn a_document_says_what_the_builder_says() {
         arm().stall(second * 7200),
         arm().stall_body(second * day),
         arm().half_body(),
+        on("blob.putPage")
+            .with_header("x-ms-content-crc64")
+            .respond(500, "OperationTimedOut")
+            .late(second * 30),
+        blob().reset_during(),
+        blob().endless_body(),
+        blob().every(2).cut_connection(1500),
         blob().expire_access(),
         on("disks.grantAccess").expire_token(),
         on("disks.delete").lose_update(),
@@ -163,7 +184,19 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ),
         (
             "plane = 'blob'\nreset = 'later'",
-            "`reset` is \"before\" or \"after\"",
+            "`reset` is \"before\" or \"after\" or \"during\"",
+        ),
+        (
+            "plane = 'blob'\nheader = 'a b'\ncount = true",
+            "`header` is the name of a header",
+        ),
+        (
+            "plane = 'blob'\npath = 'x'\ncut-connection = 9",
+            "about connections, which have no `path`",
+        ),
+        (
+            "plane = 'blob'\nrespond = { status = 500, code = 'X', late = 30 }",
+            "`respond.late` is a span",
         ),
         (
             "plane = 'blob'\ncorrupt = true",
