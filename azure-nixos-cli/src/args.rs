@@ -233,6 +233,9 @@ pub(crate) struct UploadVhd {
     /// Write access URL of a managed disk that is ready for upload
     #[arg(long, value_name = "URL", env = "AZURE_NIXOS_SAS", hide_env_values = true, conflicts_with_all = ["resource_group", "name", "location"])]
     pub(crate) sas: Option<String>,
+    /// The URL is that of a page blob in a storage account, which is made when it does not exist
+    #[arg(long, requires = "sas")]
+    pub(crate) page_blob: bool,
     /// Resource group of the disk; made when it does not exist
     #[arg(short = 'g', long, value_name = "GROUP", requires = "name")]
     pub(crate) resource_group: Option<String>,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use azure_nixos::ByteSize;
-use azure_nixos::upload::{UploadOptions, Verify};
+use azure_nixos::upload::{Concurrency, UploadOptions, Verify};
 use clap::{Args, ValueEnum};
 
 use crate::output;
@@ -21,6 +21,9 @@ pub(crate) struct Transfer {
     /// Bytes per second that are not exceeded, as "10 MiB" [default: as many as the network takes]
     #[arg(long, value_name = "RATE", value_parser = size)]
     max_bandwidth: Option<ByteSize>,
+    /// How many requests are on their way at once [default: as many as the network is found to take]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: Option<u16>,
     /// Memory for what is on its way, at least 8 MiB
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "64 MiB")]
     memory_limit: ByteSize,
@@ -53,6 +56,9 @@ impl Transfer {
         let options = UploadOptions::default()
             .afresh(self.restart)
             .max_bandwidth(self.max_bandwidth)
+            .concurrency(self.concurrency.map_or(Concurrency::Auto, |requests| {
+                Concurrency::Fixed(requests.into())
+            }))
             .memory_limit(self.memory_limit)
             .verify(match self.verify {
                 How::None => Verify::None,

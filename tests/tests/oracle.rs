@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use azure_mgmt_compute::package_2024_07_01::models;
 use azure_nixos::arm::Client;
@@ -270,8 +271,14 @@ async fn their_bodies_are_taken_and_read_by_ours() {
                 (200..=202).contains(&status),
                 "{status}: {answer:#}\n{body:#}"
             );
-            // The end of an operation is reached when it is asked for.
-            local.get(&id).await;
+            // The end of an operation is reached when it is asked for, and a machine's disk is made
+            // beside the requests.
+            within(30, "the end of the operation", async {
+                while local.get(&id).await["properties"]["provisioningState"] == "Creating" {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+            .await;
             id
         };
         let client = Client::new(&local.azure).unwrap();

@@ -2,6 +2,7 @@
 
 use azure_nixos::disk::DiskImage;
 use azure_nixos::image::DiskUpload;
+use azure_nixos::upload::UploadTarget;
 use azure_nixos::{SasUrl, VhdUploader};
 use serde::Serialize;
 
@@ -24,7 +25,7 @@ struct Shown {
 
 /// Where the bytes go.
 enum Target {
-    Url(SasUrl),
+    Url(SasUrl, UploadTarget),
     Disk { group: String, name: String },
 }
 
@@ -35,7 +36,14 @@ pub(crate) async fn upload_vhd(
 ) -> Result<u8, Failure> {
     let started = std::time::Instant::now();
     let target = match (&args.sas, args.resource_group, args.name) {
-        (Some(sas), ..) => Target::Url(SasUrl::parse(sas)?),
+        (Some(sas), ..) => Target::Url(
+            SasUrl::parse(sas)?,
+            if args.page_blob {
+                UploadTarget::PageBlob { create: true }
+            } else {
+                UploadTarget::ManagedDisk
+            },
+        ),
         (None, Some(group), Some(name)) => Target::Disk { group, name },
         _ => {
             return Err(Failure::Usage(
@@ -52,14 +60,25 @@ pub(crate) async fn upload_vhd(
         output::warning(&note.what);
     }
     let mut shown = match target {
-        Target::Url(target) => {
-            let place = target.redacted().to_owned();
-            let uploader = VhdUploader::new(image, target).options(options);
-            let report = follow(uploader.start(), console).await?;
+        Target::Url(url, target) => {
+            let place = url.redacted().to_owned();
+            let uploader = VhdUploader::new(image, url).options(options).target(target);
+            let report = follow(uploader.start(), console).await.map_err(|error| {
+                if error.status() == Some(404) && target == UploadTarget::ManagedDisk {
+                    error.with_context(
+                        "a page blob that does not exist yet is made with",
+                        "--page-blob",
+                    )
+                } else {
+                    error
+                }
+            })?;
             console.say(&summary(&report));
-            output::note(
-                "everything is written; end the access to the disk to commit it: az disk revoke-access",
-            );
+            if target == UploadTarget::ManagedDisk {
+                output::note(
+                    "everything is written; end the access to the disk to commit it: az disk revoke-access",
+                );
+            }
             Shown {
                 disk_id: None,
                 target: Some(place),

@@ -16,7 +16,7 @@ use crate::place::{Done, Place, Running};
 
 pub(crate) struct Azure {
     pub(crate) emulator: Emulator,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Azure {

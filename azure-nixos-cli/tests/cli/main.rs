@@ -15,6 +15,7 @@ mod emulator;
 mod help;
 mod mistakes;
 mod nix;
+mod page_blob;
 mod place;
 mod progress;
 mod resume;

@@ -3,6 +3,7 @@
 //! Everything runs in one future; what is concurrent are futures inside it, and blocking reads.
 //! Nothing is spawned, so nothing outlives it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledged::{Ranges, Tally};
 use super::congestion::{Controller, Gate};
-use super::integrity::{self, Integrity, Probe};
+use super::integrity::{Integrity, Probe};
 use super::journal::{Header, Journal};
 use super::keeper::Keeper;
 use super::plan::LONGEST_RANGE;
@@ -20,7 +21,7 @@ use super::read::{Piece, Pool, Reader, Reading};
 use super::report::{Counters, Meter, UploadReport, Verification};
 use super::request::{Clear, Create, Describe, Requester};
 use super::retry::Policy;
-use super::send::{Compare, Lane, Pacer, Put};
+use super::send::{Account, Compare, Lane, Pacer, Put};
 use super::verify::{self, First, Listed};
 use super::{UploadTarget, Verify, VhdUploader};
 use crate::azure::Transport;
@@ -33,8 +34,11 @@ use crate::{Error, ErrorKind, Result};
 
 /// Progress is told this often, whether anything moves or not.
 const TICK: Duration = Duration::from_millis(100);
-/// Reading is ahead of sending with so many readers; the network is the slow side.
+/// The network is the slow side.
 const MOST_READERS: usize = 4;
+/// So many ranges are read ahead of sending: one for each reader to have ready. More would only
+/// leave the processor's caches before they are sent.
+const AHEAD: usize = MOST_READERS;
 
 pub(crate) async fn upload(
     settings: VhdUploader,
@@ -361,23 +365,20 @@ impl Upload<'_> {
 
     /// Reads, sends, and checks that all that was cut has been acknowledged.
     async fn send(&self, done: &Ranges) -> Result<Ranges> {
-        let mut reading: FuturesUnordered<_> = self
-            .readers(Arc::clone(&self.lane.counters))
-            .into_iter()
-            .map(Reader::next)
-            .collect();
+        let mut idle = self.readers(Arc::clone(&self.lane.counters));
+        let mut reading = FuturesUnordered::new();
         let mut sending = FuturesUnordered::new();
         let (mut planned, mut acknowledged) = (Tally::default(), Tally::default());
         let mut sent = Ranges::default();
         loop {
+            if self.lane.gate.waiting() < AHEAD {
+                reading.extend(idle.drain(..).map(Reader::next));
+            }
             tokio::select! {
                 // What is acknowledged frees memory that reading waits for.
                 biased;
                 Some(put) = sending.next() => {
-                    let range: std::ops::Range<u64> = put?;
-                    if let Some(journal) = &self.journal {
-                        journal.acknowledged(&range);
-                    }
+                    let range: Range<u64> = put?;
                     acknowledged.add(&range);
                     sent.insert(range);
                 }
@@ -385,15 +386,17 @@ impl Upload<'_> {
                     if let Some((reader, piece)) = read? {
                         let range = piece.range();
                         planned.add(&range);
-                        if done.covers(&range) {
-                            self.lane.counters.resumed(range.end - range.start);
+                        let missing: Vec<_> = done.gaps_in(range.clone()).collect();
+                        let left: u64 = missing.iter().map(|gap| gap.end - gap.start).sum();
+                        self.lane.counters.resumed(range.end - range.start - left);
+                        if missing.is_empty() {
                             self.pool.give_back(piece.bytes);
                             acknowledged.add(&range);
                             sent.insert(range);
                         } else {
-                            sending.push(self.put(piece));
+                            sending.push(self.put(piece, missing));
                         }
-                        reading.push(reader.next());
+                        idle.push(reader);
                     }
                 }
                 else => break,
@@ -418,20 +421,27 @@ impl Upload<'_> {
         Ok(sent)
     }
 
-    async fn put(&self, piece: Piece) -> Result<std::ops::Range<u64>> {
+    /// Sends what is missing of a piece, which is all of it unless a part of it was sent before.
+    async fn put(&self, piece: Piece, missing: Vec<Range<u64>>) -> Result<Range<u64>> {
         let range = piece.range();
         let Piece {
             bytes, crc, lease, ..
         } = piece;
-        let put = Put {
-            lane: &self.lane,
-            offset: range.start,
-            bytes: bytes.clone(),
-            crc,
-            checksum: Integrity::None,
-        };
-        Box::pin(self.requester.repeat(Policy::PATIENT, put)).await?;
-        self.lane.counters.acknowledged(bytes.len() as u64);
+        for gap in missing {
+            let within = |at: u64| usize::try_from(at - range.start).unwrap_or(usize::MAX);
+            let put = Put {
+                crc: (gap == range).then_some(crc),
+                account: Some(Account {
+                    journal: self.journal.as_ref(),
+                }),
+                ..Put::new(
+                    &self.lane,
+                    gap.start,
+                    bytes.slice(within(gap.start)..within(gap.end)),
+                )
+            };
+            Box::pin(self.requester.repeat(Policy::PATIENT, put)).await?;
+        }
         self.pool.give_back(bytes);
         drop(lease);
         Ok(range)
@@ -562,13 +572,7 @@ impl Upload<'_> {
     }
 
     async fn put_unaccounted(&self, offset: u64, bytes: Bytes) -> Result<Integrity> {
-        let put = Put {
-            lane: &self.lane,
-            offset,
-            crc: integrity::crc64(&bytes),
-            bytes,
-            checksum: Integrity::None,
-        };
+        let put = Put::new(&self.lane, offset, bytes);
         // A refusal that any range met was remembered: the last answer is the weakest used.
         self.requester.repeat(Policy::PATIENT, put).await
     }

@@ -118,6 +118,44 @@ pub enum Verify {
 /// # }
 /// ```
 ///
+/// # How it works
+/// For whoever wants to change it; the modules of `upload` have the details and the reasons.
+///
+/// *Plan.* The source says where data may be ([`DiskSource::next_extent`]); nothing is listed in
+/// advance. Readers take 64 MiB of the disk at a time, read only extents, and cut ranges that begin
+/// and end with a page (512 bytes) that is not zero, are at most 4 MiB long, and have no run of zeros
+/// of 123 KiB or more inside: a managed disk of the usual size takes 60 MiB and 500 requests a
+/// second, so for less than that a request costs more than the zeros. The plan depends on the
+/// content alone, and its memory on nothing.
+///
+/// *Memory.* A range holds a lease on a pool ([`memory_limit`](Self::memory_limit)) from before it is read
+/// until it is acknowledged; buffers go round. Four ranges at most are read before they can be sent.
+///
+/// *Congestion.* Everything goes through one gate. Its limit is in bytes: what the link delivers in
+/// two seconds, and no more than twice the rate times the shortest answer of late, because beyond
+/// that things only queue. It begins with 2 MiB, doubles as long as the rate grows with it, then
+/// grows by a request per round, and loses 40 % at any sign of trouble: 429, 500, 503, a reset, a
+/// deadline. A request carries what the link takes in two seconds, half as much after a connection
+/// broke, 64 KiB at least and 4 MiB at most; a range that is longer goes in parts. An attempt's
+/// deadline is a minute, and what is in flight at an eighth of the measured rate.
+///
+/// *Retry.* One loop, 24 attempts with growing waits and jitter, `Retry-After` as a minimum. A part
+/// that arrives starts the count anew. What cannot pass (404, 409, 412, 413, 416, …) fails at once. A
+/// 401 or 403 renews the access, once for all who meet it; a second refusal is the answer.
+///
+/// *Proof.* Each request carries a CRC-64; where the target refuses the header an MD5, then nothing,
+/// and the report says which. Two sums over the offsets and lengths, one of what was cut and one of
+/// what was acknowledged, must be equal. Then the target's list of pages must cover what was sent
+/// ([`Verify`]), old data elsewhere is cleared, and the source's fingerprint must be what it was.
+/// Only then the footer is written.
+///
+/// *Resume.* With a [`journal`](Self::journal) each acknowledged part is appended to a file, a
+/// record with a checksum for each. There is one file for a target, which is locked and says of what source it
+/// is. The next run plans as before and
+/// leaves out what the journal has and the target still lists.
+///
+/// All of it is one future: nothing is spawned but blocking reads, which stop when it is dropped.
+///
 /// # Length
 /// The target must have exactly the length of the source, rounded up to a MiB and to 20 MiB at
 /// least, plus 512 bytes for the footer; see [`VhdUploader::target_length`].

@@ -27,7 +27,7 @@ const FULL: u32 = (LONGEST_RANGE / UNIT) as u32;
 const SMALL: usize = 512 << 10;
 /// The least that a range costs, for what comes with it: a request, its headers, a future.
 const LEAST: usize = 16 << 10;
-/// Buffers that are kept although nobody needs them now.
+/// Buffers that there may be beyond what is lent: those of ranges that were copied out of them.
 const SPARES: usize = 4;
 
 /// Memory for ranges that are being read, wait, or are on their way.
@@ -70,18 +70,29 @@ impl Pool {
         let permit = permit.map_err(|error| {
             Error::new(ErrorKind::Internal, "the buffers were closed").with_source(error)
         })?;
-        let used = self.total - self.free.available_permits();
-        self.peak.fetch_max((used * UNIT) as u64, Ordering::Relaxed);
+        let used = self.lent();
+        self.peak.fetch_max(used as u64, Ordering::Relaxed);
         Ok(Lease(permit))
+    }
+
+    /// Bytes that are lent now.
+    fn lent(&self) -> usize {
+        (self.total - self.free.available_permits()) * UNIT
     }
 
     /// A buffer of [`LONGEST_RANGE`] initialised bytes, of any content.
     fn buffer(&self) -> BytesMut {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = spare.pop().unwrap_or_default();
+        let buffer = spare.pop();
         drop(spare);
-        buffer.resize(LONGEST_RANGE, 0);
-        buffer
+        match buffer {
+            Some(mut buffer) => {
+                buffer.resize(LONGEST_RANGE, 0);
+                buffer
+            }
+            // Zeroed by the system page by page, when it is first written to.
+            None => BytesMut::zeroed(LONGEST_RANGE),
+        }
     }
 
     /// Takes back the memory of a range, unless somebody still has a part of it.
@@ -93,11 +104,14 @@ impl Pool {
         }
     }
 
+    /// Keeps a buffer for the next range: getting memory from the system and giving it back costs
+    /// more than reading into it. What is lent and what is kept stay within the pool's size and a few
+    /// buffers.
     fn keep(&self, buffer: BytesMut) {
+        let room = (self.total * UNIT + SPARES * LONGEST_RANGE).saturating_sub(self.lent());
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARES {
-            spare.push(buffer);
-        }
+        spare.push(buffer);
+        spare.truncate((room / LONGEST_RANGE).max(1));
     }
 
     /// The most that was lent at one time, in bytes.

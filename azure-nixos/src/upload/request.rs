@@ -37,6 +37,11 @@ pub(crate) trait Request: Send {
         false
     }
 
+    /// Whether a part of it has succeeded since this was last asked: its attempts begin anew.
+    fn progressed(&mut self) -> bool {
+        false
+    }
+
     /// Whether a refusal may be the fault of the access, and not of the request.
     fn renews(&self) -> bool {
         true
@@ -69,6 +74,10 @@ impl Requester {
                 Ok(output) => return Ok(output),
                 Err(failure) => failure,
             };
+            if request.progressed() {
+                tried = 0;
+                renewed = false;
+            }
             tried += 1;
             let verdict = retry::verdict(&failure, request.checked());
             tracing::debug!(

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use tokio::time::Instant;
 
 use super::congestion::{Gate, Pass};
-use super::failure::{Failure, How};
-use super::integrity::{Integrity, Probe};
+use super::failure::Failure;
+use super::integrity::{self, Integrity, Probe};
+use super::journal::Journal;
 use super::report::Counters;
 use super::request::{Request, within};
 use super::retry::{self, Verdict};
@@ -66,39 +67,100 @@ impl Lane {
             Ok(_) => pass.delivered(),
             Err(failure) => {
                 if let Verdict::Again { congestion: true } = retry::verdict(failure, checked) {
-                    pass.congested(failure.how == How::Deadline, failure.retry_after);
+                    pass.congested(failure.how, failure.retry_after);
                 }
             }
         }
     }
 }
 
-/// Writes one range.
+/// Writes one range: in one request, or in several where the link is slow or breaks.
 pub(crate) struct Put<'a> {
     pub(crate) lane: &'a Lane,
+    /// Where what is left begins.
     pub(crate) offset: u64,
+    /// What is left.
     pub(crate) bytes: Bytes,
-    pub(crate) crc: u64,
+    /// The CRC-64 of all of it; `None` once a part was sent.
+    pub(crate) crc: Option<u64>,
+    /// Whether it counts as a part of the disk, and where that is written down.
+    pub(crate) account: Option<Account<'a>>,
     /// The checksum of the last attempt.
     pub(crate) checksum: Integrity,
+    /// Whether a part has arrived since somebody asked.
+    pub(crate) progressed: bool,
+}
+
+/// What is told of a range that was acknowledged.
+#[derive(Clone, Copy)]
+pub(crate) struct Account<'a> {
+    pub(crate) journal: Option<&'a Journal>,
+}
+
+impl<'a> Put<'a> {
+    pub(crate) fn new(lane: &'a Lane, offset: u64, bytes: Bytes) -> Self {
+        Self {
+            lane,
+            offset,
+            bytes,
+            crc: None,
+            account: None,
+            checksum: Integrity::None,
+            progressed: false,
+        }
+    }
+
+    /// One request: the next part. Returns what protected it.
+    async fn part(&mut self, target: &Target) -> Result<Result<Integrity, Failure>> {
+        let most = self.lane.gate.part().min(self.bytes.len());
+        let mut pass = self.lane.enter(most).await;
+        // The wait may have been long, and the link may have become worse meanwhile.
+        let part = self.bytes.slice(..most.min(self.lane.gate.part()));
+        pass.shrink(part.len());
+        let len = part.len() as u64;
+        let crc = match self.crc {
+            Some(crc) if part.len() == self.bytes.len() => crc,
+            // Less than a millisecond.
+            _ => integrity::crc64(&part),
+        };
+        // Asked for late: another range may have found out meanwhile.
+        let (kind, checksum) = self.lane.probe.checksum(&part, crc).await?;
+        self.checksum = kind;
+        let in_flight = self.lane.counters.request(len);
+        let put = target.put(self.offset, part, checksum);
+        let result = within(pass.deadline(), put).await;
+        drop(in_flight);
+        Lane::leave(pass, self.checked(), &result);
+        if result.is_ok() {
+            if let Some(Account { journal }) = self.account {
+                self.lane.counters.acknowledged(len);
+                if let Some(journal) = journal {
+                    journal.acknowledged(&(self.offset..self.offset + len));
+                }
+            }
+            self.offset += len;
+            // At most all of it.
+            self.bytes
+                .advance(usize::try_from(len).unwrap_or(usize::MAX));
+            self.crc = None;
+            self.progressed = true;
+        }
+        Ok(result.map(|()| kind))
+    }
 }
 
 impl Request for Put<'_> {
-    /// What protected the attempt that succeeded.
+    /// What protected the last attempt that succeeded, which is the weakest.
     type Output = Integrity;
     const DOING: &'static str = "write to";
 
     async fn attempt(&mut self, target: &Target) -> Result<Result<Integrity, Failure>> {
-        let pass = self.lane.enter(self.bytes.len()).await;
-        // Asked for late: another range may have found out meanwhile.
-        let (kind, checksum) = self.lane.probe.checksum(&self.bytes, self.crc).await?;
-        self.checksum = kind;
-        let in_flight = self.lane.counters.request(self.bytes.len() as u64);
-        let put = target.put(self.offset, self.bytes.clone(), checksum);
-        let result = within(pass.deadline(), put).await;
-        drop(in_flight);
-        Lane::leave(pass, self.checked(), &result);
-        Ok(result.map(|()| kind))
+        loop {
+            match self.part(target).await? {
+                Ok(_) if !self.bytes.is_empty() => {}
+                result => return Ok(result),
+            }
+        }
     }
 
     fn checked(&self) -> bool {
@@ -107,6 +169,10 @@ impl Request for Put<'_> {
 
     fn other_checksum(&mut self) -> bool {
         self.lane.probe.refused(self.checksum)
+    }
+
+    fn progressed(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
     }
 }
 
