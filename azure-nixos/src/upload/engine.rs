@@ -22,7 +22,7 @@ use super::report::{Counters, Meter, UploadReport, Verification};
 use super::request::{Clear, Create, Describe, Requester};
 use super::retry::Policy;
 use super::send::{Account, Compare, Lane, Pacer, Put};
-use super::verify::{self, Listed};
+use super::verify::{self, First, Listed};
 use super::{UploadTarget, Verify, VhdUploader};
 use crate::azure::Transport;
 use crate::blocking::blocking;
@@ -270,14 +270,14 @@ impl Upload<'_> {
                  MiB, and 512 bytes of footer"
             )));
         }
-        match verify::is_empty(&self.requester, length).await? {
-            Ok(true) => Ok(Held::Nothing),
-            Ok(false) => Ok(Held::OldData),
-            // A disk for upload begins empty. A blob that was there before most likely does not.
-            Err(reason) if matches!(self.settings.target, UploadTarget::PageBlob { .. }) => {
-                Err(self.old_data_stays(&reason))
-            }
-            Err(reason) => Ok(Held::Unknown(reason)),
+        // A disk for upload begins empty. A blob that was there before most likely does not.
+        let empty = matches!(self.settings.target, UploadTarget::ManagedDisk);
+        match verify::first(&self.requester, length).await? {
+            First::Nothing => Ok(Held::Nothing),
+            First::Pages => Ok(Held::OldData { seen: true }),
+            First::NoAnswer => Ok(Held::OldData { seen: !empty }),
+            First::Refused(reason) if empty => Ok(Held::Unknown(reason)),
+            First::Refused(reason) => Err(self.old_data_stays(&reason)),
         }
     }
 
@@ -294,7 +294,7 @@ impl Upload<'_> {
             Held::Unknown(reason) => {
                 tracing::debug!(reason, "the journal is believed: the target lists nothing");
             }
-            Held::OldData => match verify::list(&self.requester, self.disk).await? {
+            Held::OldData { .. } => match verify::list(&self.requester, self.disk).await? {
                 Listed::Ranges(listed) if !listed.overflowed() => done.intersect(&listed),
                 Listed::Ranges(_) => done = Ranges::default(),
                 Listed::Refused(reason) => {
@@ -457,7 +457,7 @@ impl Upload<'_> {
         let mut cleared = 0;
         // Without the comparison nobody knows where old data shows through: no success then.
         let not_compared = |reason: String| match held {
-            Held::OldData => Err(self.old_data_stays(&reason)),
+            Held::OldData { seen: true } => Err(self.old_data_stays(&reason)),
             _ => Ok(Verification::NotVerified(reason)),
         };
         let mut result = match &held {
@@ -474,7 +474,7 @@ impl Upload<'_> {
                     let target = self.requester.keeper.peek().target;
                     verify::nothing_missing(sent, &listed, target.sas().redacted())?;
                     // On a target that was empty, more than was sent is only a coarse list.
-                    if matches!(held, Held::OldData) {
+                    if matches!(held, Held::OldData { .. }) {
                         cleared = self.clear_stale(sent, &listed).await?;
                     }
                     Verification::Ranges
@@ -590,7 +590,10 @@ enum Held {
     /// Nothing: it was created just now, or is a fresh disk.
     Nothing,
     /// Something, which shows where nothing is sent and must be cleared there.
-    OldData,
+    OldData {
+        /// `false`: it did not answer yet, and most likely holds nothing.
+        seen: bool,
+    },
     /// It does not say, for this reason.
     Unknown(String),
 }

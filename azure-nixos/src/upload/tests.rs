@@ -401,6 +401,32 @@ async fn a_list_that_is_refused_is_reported_and_no_failure() {
     assert!(reason.contains("403"), "{reason}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_busy_at_first_and_lists_nothing_later_is_no_failure() {
+    for (target, fails) in [
+        (UploadTarget::ManagedDisk, false),
+        (UploadTarget::PageBlob { create: false }, true),
+    ] {
+        let server = TestServer::new(Some(TARGET)).await;
+        server.script(|seen| match seen {
+            _ if seen.is_list() && seen.nth < 3 => Act::Refuse(503, "ServerBusy"),
+            _ if seen.is_list() => Act::Refuse(403, "AuthorizationPermissionMismatch"),
+            _ => Act::Serve,
+        });
+        let (transport, _) = server.link(10e6, Duration::from_millis(20));
+        let result = uploader(&server).target(target).transport(transport).await;
+        assert_eq!(server.count(Seen::is_list), 4);
+        if fails {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Conflict);
+            assert_no_footer(&server);
+        } else {
+            let report = result.unwrap();
+            assert!(matches!(report.verified, Verification::NotVerified(_)));
+            assert_whole(&server, &source());
+        }
+    }
+}
+
 #[tokio::test]
 async fn old_data_that_cannot_be_found_is_no_success() {
     // The first question is answered, so there is old data; the list at the end is refused.

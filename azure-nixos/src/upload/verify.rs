@@ -19,30 +19,33 @@ pub(crate) enum Listed {
     Refused(String),
 }
 
-/// Whether anything was ever written to the target. `Err` with a reason when it does not say.
-pub(crate) async fn is_empty(requester: &Requester, length: u64) -> Result<Result<bool, String>> {
+/// What the target answers when it is asked whether anything was ever written to it.
+#[derive(Debug)]
+pub(crate) enum First {
+    Nothing,
+    Pages,
+    /// Nothing yet: the service was busy, or the list is long. It may answer later.
+    NoAnswer,
+    /// It does not say; why, in a few words.
+    Refused(String),
+}
+
+/// Whether anything was ever written to the target.
+pub(crate) async fn first(requester: &Requester, length: u64) -> Result<First> {
     let request = List {
         range: 0..length,
         marker: None,
         allowed: false,
     };
-    // A list that takes too long is one of a target that holds much.
-    match requester
-        .repeat(
-            Policy {
-                tries: 3,
-                ..Policy::FIRST
-            },
-            request,
-        )
-        .await
-    {
-        Ok(part) => Ok(Ok(part.ranges.is_empty() && part.next.is_none())),
+    let policy = Policy {
+        tries: 3,
+        ..Policy::FIRST
+    };
+    match requester.repeat(policy, request).await {
+        Ok(part) if part.ranges.is_empty() && part.next.is_none() => Ok(First::Nothing),
+        Ok(_) => Ok(First::Pages),
         Err(error) if error.is_cancelled() => Err(error),
-        Err(error) => match refusal(&error) {
-            Some(reason) => Ok(Err(reason)),
-            None => Ok(Ok(false)),
-        },
+        Err(error) => Ok(refusal(&error).map_or(First::NoAnswer, First::Refused)),
     }
 }
 

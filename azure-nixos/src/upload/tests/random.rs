@@ -76,6 +76,7 @@ fn random_uploads_end_in_the_right_bytes_or_in_a_fitting_error() {
 /// Plays cases, one after the other, on a clock of its own.
 struct Player {
     runtime: tokio::runtime::Runtime,
+    place: tempfile::TempDir,
 }
 
 impl Player {
@@ -87,7 +88,8 @@ impl Player {
             .max_blocking_threads(1)
             .build()
             .unwrap();
-        Self { runtime }
+        let place = tempfile::tempdir().unwrap();
+        Self { runtime, place }
     }
 
     fn case(&mut self, number: u64, seen: &mut Seen) -> Result<(), String> {
@@ -120,9 +122,13 @@ impl Player {
 
     fn play(&self, case: &Case, seen: &mut Seen) -> Result<(), String> {
         crate::backoff::seed(case.dice);
+        let place = self.place.path();
         let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.runtime.block_on(play::play(case, seen))
+            self.runtime.block_on(play::play(case, place, seen))
         }));
+        for journal in std::fs::read_dir(place).unwrap() {
+            std::fs::remove_file(journal.unwrap().path()).unwrap();
+        }
         played.unwrap_or_else(|_| Err("it panicked".to_owned()))
     }
 }

@@ -33,8 +33,6 @@ pub(super) struct Judged {
     pub(super) torn: bool,
     /// Whether the service lost a write.
     lost: bool,
-    /// When the run before ended.
-    ended: Option<Instant>,
     /// Whether all was reported as done.
     whole: bool,
 }
@@ -54,7 +52,7 @@ pub(super) fn run(
     judged: &mut Judged,
     seen: &mut Seen,
 ) -> Verdict {
-    let state = service.state();
+    let mut state = service.state();
     let run = &state.run;
     for (_, fault) in &run.faults {
         let text = format!("{fault:?}");
@@ -81,12 +79,15 @@ pub(super) fn run(
     ensure(run.most_requests <= most, || {
         format!("{} requests at once of {most}", run.most_requests)
     })?;
+    ensure(run.expired > 0 || run.refusals == 0, || {
+        format!("{} requests with an access that had ended", run.refusals)
+    })?;
     let now = Instant::now();
     let (result, cancelled, at) = match ended {
         Ended::Never => return Err("it does not end".to_owned()),
         Ended::Dropped(at) => {
             seen.note("ended: dropped");
-            judged.ended = Some(at);
+            state.forget_acknowledged(at);
             return footer_of_failure(&state);
         }
         Ended::Cancelled(result, waited) => {
@@ -106,9 +107,9 @@ pub(super) fn run(
         }
         Err(error) => {
             seen.note(format_args!("ended: {}", error.kind()));
-            judged.ended = Some(at);
             footer_of_failure(&state)?;
             let kinds = possible(case, &state, disk, cancelled);
+            state.forget_acknowledged(at);
             ensure(kinds.contains(&error.kind()), || {
                 format!("only {kinds:?} can happen: {}", text(&error))
             })
@@ -212,14 +213,8 @@ fn whole(
         let apart = order.windows(2).all(|two| two[0].end <= two[1].start);
         ensure(apart, || format!("sent twice: {order:?}"))?;
     }
-    if let (true, true, false, false, Some(ended)) = (
-        quiet,
-        case.journal && nth > 0,
-        judged.torn,
-        judged.lost,
-        judged.ended,
-    ) {
-        nothing_again(&state.acknowledged, ended, run.began, &run.sent)?;
+    if quiet && case.journal && nth > 0 && !judged.torn && !judged.lost {
+        nothing_again(&state.acknowledged, run.began, &run.sent)?;
         seen.note("report: nothing sent again");
     }
 
@@ -243,18 +238,13 @@ fn whole(
     Ok(())
 }
 
-/// What was acknowledged before the last run ended is not sent in this one.
+/// What was acknowledged in an earlier run is not sent in this one.
 fn nothing_again(
     acknowledged: &[(Instant, Range<u64>)],
-    ended: Instant,
     began: Instant,
     sent: &[Range<u64>],
 ) -> Verdict {
-    // What came in the very moment of the end may not have been noted.
-    for (_, range) in acknowledged
-        .iter()
-        .filter(|(at, _)| *at < ended && *at < began)
-    {
+    for (_, range) in acknowledged.iter().filter(|(at, _)| *at < began) {
         let again = sent
             .iter()
             .find(|sent| sent.start < range.end && range.start < sent.end);
@@ -347,6 +337,10 @@ fn possible(case: &Case, state: &State, disk: &Disk, cancelled: bool) -> HashSet
             Fault::Slow(_) => None,
         };
         kinds.extend(kind);
+        if (*phase, kind) == (Phase::Create, Some(ErrorKind::Conflict)) {
+            // It is taken for one that was created meanwhile, and looked for.
+            kinds.insert(ErrorKind::NotFound);
+        }
         // A list that is denied, where old data must be found.
         if *phase == Phase::List
             && matches!(

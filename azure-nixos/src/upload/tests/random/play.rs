@@ -88,30 +88,40 @@ impl fmt::Display for Seen {
     }
 }
 
-pub(super) async fn play(case: &Case, seen: &mut Seen) -> std::result::Result<(), String> {
+/// `place` is for journals, and empty.
+pub(super) async fn play(
+    case: &Case,
+    place: &Path,
+    seen: &mut Seen,
+) -> std::result::Result<(), String> {
     let layout = Arc::new(case.shape.layout());
     let service = Service::new(case, &layout);
-    let place = case.journal.then(|| tempfile::tempdir().unwrap());
-    let place = place.as_ref().map(|place| place.path());
     let mut story = Story {
         case,
         layout,
         service,
-        place,
+        place: case.journal.then_some(place),
         judged: Judged::default(),
     };
-    let mut afresh = false;
+    // Whether the source has changed since the run before; whether all is to be sent again.
+    let (mut changed, mut afresh) = (false, false);
     for nth in 0..=case.cuts.len() {
-        if afresh && story.has_journal() {
+        // What the last run left behind on the one blocking thread is over then.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        if !story.has_journal() {
+            // It was dropped when all was done, but for saying so.
+            story.service.state().acknowledged.clear();
+        }
+        if changed && story.has_journal() {
             story.refuses_another_source().await?;
             seen.note("refused: another source");
         }
         let (disk, ended) = story.run(nth, afresh).await;
-        let whole = matches!(ended, Ended::With(Ok(_)));
+        let whole = matches!(ended, Ended::With(Ok(_)) | Ended::Cancelled(Ok(_), _));
         if let Some((torn, garbage)) = case.cuts.get(nth).and_then(|cut| cut.torn) {
             story.judged.torn |= story.tear(torn, garbage);
         }
-        afresh = disk.changed.load(Ordering::Relaxed);
+        changed = disk.changed.load(Ordering::Relaxed);
         let now = Instant::now();
         judge::run(
             case,
@@ -130,7 +140,9 @@ pub(super) async fn play(case: &Case, seen: &mut Seen) -> std::result::Result<()
             break;
         }
         let mut state = story.service.state();
-        if afresh {
+        // A run that asked nothing has not begun a journal.
+        afresh = changed || afresh && state.run.requests == 0;
+        if changed {
             // What is of the old content and late must not come after the new: nothing could help.
             state.settle(now + Duration::from_secs(1 << 20));
             state.acknowledged.clear();

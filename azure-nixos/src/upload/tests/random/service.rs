@@ -500,6 +500,11 @@ impl State {
         None
     }
 
+    /// What came in the very moment in which a run ended may not have been noted.
+    pub(super) fn forget_acknowledged(&mut self, ended: Instant) {
+        self.acknowledged.retain(|(at, _)| *at < ended);
+    }
+
     pub(super) fn has_footer(&self) -> bool {
         self.footer() == self.layout.footer(self.version)
     }
