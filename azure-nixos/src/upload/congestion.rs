@@ -447,6 +447,12 @@ impl Gate {
 }
 
 impl Pass {
+    /// What it was given for.
+    pub(crate) fn bytes(&self) -> usize {
+        // It was made of one.
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+
     /// Carries only so many bytes.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let bytes = self.bytes.min(bytes as u64);

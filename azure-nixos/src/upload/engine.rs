@@ -551,11 +551,7 @@ impl Upload<'_> {
     }
 
     async fn compare_one(&self, piece: Piece) -> Result<()> {
-        let compare = Compare {
-            lane: &self.lane,
-            offset: piece.offset,
-            bytes: piece.bytes.clone(),
-        };
+        let compare = Compare::new(&self.lane, piece.offset, piece.bytes.clone());
         Box::pin(self.requester.repeat(Policy::PATIENT, compare)).await?;
         self.pool.give_back(piece.bytes);
         drop(piece.lease);

@@ -21,6 +21,12 @@ pub(crate) trait Request: Send {
     /// What it does to the target, for the sentence of an error (`write to`).
     const DOING: &'static str;
 
+    /// Waits for its turn. The access for the attempt is asked for afterwards: in a long queue it
+    /// would end.
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// One attempt, with a deadline of its own. The outer error ends it all.
     fn attempt(
         &mut self,
@@ -34,6 +40,11 @@ pub(crate) trait Request: Send {
 
     /// Takes a checksum that the target may know; `false` when there is no other.
     fn other_checksum(&mut self) -> bool {
+        false
+    }
+
+    /// Whether what succeeded was only a part of it.
+    fn unfinished(&self) -> bool {
         false
     }
 
@@ -69,8 +80,10 @@ impl Requester {
             if self.stop.is_cancelled() {
                 return Err(Error::cancelled());
             }
+            request.ready().await;
             let access = self.keeper.current().await?;
             let failure = match request.attempt(&access.target).await? {
+                Ok(_) if request.unfinished() => continue,
                 Ok(output) => return Ok(output),
                 Err(failure) => failure,
             };

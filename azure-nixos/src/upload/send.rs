@@ -85,6 +85,8 @@ pub(crate) struct Put<'a> {
     pub(crate) crc: Option<u64>,
     /// Whether it counts as a part of the disk, and where that is written down.
     pub(crate) account: Option<Account<'a>>,
+    /// The right to send a part, from its turn to its attempt.
+    pub(crate) pass: Option<Pass>,
     /// The checksum of the last attempt.
     pub(crate) checksum: Integrity,
     /// Whether a part has arrived since somebody asked.
@@ -105,18 +107,30 @@ impl<'a> Put<'a> {
             bytes,
             crc: None,
             account: None,
+            pass: None,
             checksum: Integrity::None,
             progressed: false,
         }
     }
+}
 
-    /// One request: the next part. Returns what protected it.
-    async fn part(&mut self, target: &Target) -> Result<Result<Integrity, Failure>> {
+impl Request for Put<'_> {
+    /// What protected the last attempt that succeeded, which is the weakest.
+    type Output = Integrity;
+    const DOING: &'static str = "write to";
+
+    async fn ready(&mut self) {
         let most = self.lane.gate.part().min(self.bytes.len());
-        let mut pass = self.lane.enter(most).await;
+        self.pass = Some(self.lane.enter(most).await);
+    }
+
+    /// One request: the next part.
+    async fn attempt(&mut self, target: &Target) -> Result<Result<Integrity, Failure>> {
+        let mut pass = turn(&mut self.pass)?;
         // The wait may have been long, and the link may have become worse meanwhile.
-        let part = self.bytes.slice(..most.min(self.lane.gate.part()));
-        pass.shrink(part.len());
+        let most = pass.bytes().min(self.lane.gate.part());
+        let part = self.bytes.slice(..most);
+        pass.shrink(most);
         let len = part.len() as u64;
         let crc = match self.crc {
             Some(crc) if part.len() == self.bytes.len() => crc,
@@ -147,20 +161,9 @@ impl<'a> Put<'a> {
         }
         Ok(result.map(|()| kind))
     }
-}
 
-impl Request for Put<'_> {
-    /// What protected the last attempt that succeeded, which is the weakest.
-    type Output = Integrity;
-    const DOING: &'static str = "write to";
-
-    async fn attempt(&mut self, target: &Target) -> Result<Result<Integrity, Failure>> {
-        loop {
-            match self.part(target).await? {
-                Ok(_) if !self.bytes.is_empty() => {}
-                result => return Ok(result),
-            }
-        }
+    fn unfinished(&self) -> bool {
+        !self.bytes.is_empty()
     }
 
     fn checked(&self) -> bool {
@@ -176,19 +179,41 @@ impl Request for Put<'_> {
     }
 }
 
+/// The right that [`Request::ready`] waited for.
+fn turn(pass: &mut Option<Pass>) -> Result<Pass> {
+    pass.take()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "a request did not wait for its turn"))
+}
+
 /// Reads one range back and compares it.
 pub(crate) struct Compare<'a> {
-    pub(crate) lane: &'a Lane,
-    pub(crate) offset: u64,
-    pub(crate) bytes: Bytes,
+    lane: &'a Lane,
+    offset: u64,
+    bytes: Bytes,
+    pass: Option<Pass>,
+}
+
+impl<'a> Compare<'a> {
+    pub(crate) fn new(lane: &'a Lane, offset: u64, bytes: Bytes) -> Self {
+        Self {
+            lane,
+            offset,
+            bytes,
+            pass: None,
+        }
+    }
 }
 
 impl Request for Compare<'_> {
     type Output = ();
     const DOING: &'static str = "read back";
 
+    async fn ready(&mut self) {
+        self.pass = Some(self.lane.gate.enter(self.bytes.len() as u64).await);
+    }
+
     async fn attempt(&mut self, target: &Target) -> Result<Result<(), Failure>> {
-        let pass = self.lane.gate.enter(self.bytes.len() as u64).await;
+        let pass = turn(&mut self.pass)?;
         let read = target.read(self.offset, self.bytes.len());
         let result = within(pass.deadline(), read).await;
         Lane::leave(pass, false, &result);

@@ -292,6 +292,33 @@ async fn an_access_is_renewed_before_it_ends() {
     assert_ne!(server.log().last().unwrap().sig, "gen-0");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_access_does_not_end_in_the_queue() {
+    // Three minutes of sending, with accesses of one minute: whatever waits longer than that for its
+    // turn has a new one then.
+    let server = TestServer::new(Some(TARGET)).await;
+    let (access, asked) = renewable(&server, Duration::from_secs(60));
+    let newest = Arc::clone(&asked);
+    server.script(move |seen| {
+        let newest = newest.load(Ordering::Relaxed) - 1;
+        if seen.sig == format!("gen-{newest}") {
+            Act::Serve
+        } else {
+            Act::Refuse(403, "AuthenticationFailed")
+        }
+    });
+    let (transport, _) = server.link(10e6, Duration::from_millis(20));
+    let report = VhdUploader::new(source(), access)
+        .transport(transport)
+        .concurrency(Concurrency::Fixed(1))
+        .max_bandwidth(Some(ByteSize::bytes(64 << 10)))
+        .await
+        .unwrap();
+    assert_whole(&server, &source());
+    assert!(asked.load(Ordering::Relaxed) > 2);
+    assert_eq!(report.retries, 0);
+}
+
 #[tokio::test]
 async fn a_refused_checksum_is_replaced_and_reported() {
     for (md5_too, expected) in [(false, Integrity::Md5), (true, Integrity::None)] {
@@ -418,7 +445,7 @@ async fn a_disk_that_is_busy_at_first_and_lists_nothing_later_is_no_failure() {
         assert_eq!(server.count(Seen::is_list), 4);
         if fails {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::Conflict);
-            assert_no_footer(&server);
+            assert_eq!(server.content()[DISK as usize..], [0; 512]);
         } else {
             let report = result.unwrap();
             assert!(matches!(report.verified, Verification::NotVerified(_)));

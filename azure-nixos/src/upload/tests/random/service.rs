@@ -285,8 +285,9 @@ impl State {
                     (false, _) if range.end > disk => {
                         return Err("the footer is not alone".to_owned());
                     }
-                    (false, true) => Phase::Zeros,
-                    (false, false) => Phase::Data,
+                    // A part of a range may be zero.
+                    (false, true) if !self.overlaps_plan(&range) => Phase::Zeros,
+                    (false, _) => Phase::Data,
                 }
             }
             other => return Err(format!("{other:?} {range:?}")),
@@ -416,7 +417,7 @@ impl State {
                 self.check_data(asked);
             }
             // Of the source nothing is overwritten.
-            Phase::Zeros | Phase::Clear if self.overlaps_plan(&asked.range) => {
+            Phase::Clear if self.overlaps_plan(&asked.range) => {
                 self.violation(format!("{:?} of {:?}", asked.phase, asked.range));
             }
             Phase::Footer => self.check_footer(asked),
