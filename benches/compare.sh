@@ -10,10 +10,11 @@ Uploads the same files with azure-nixos, AzCopy and Microsoft's SDK for Python t
 what arrived byte for byte, and prints two tables in Markdown: what each took, and the goals.
 
   fast    an ext4 of 8 GiB with holes and without, 2 GiB of noise, 1 TiB with 64 MiB of data
-  links   60 MiB/s with 20 ms, 2 Mbit/s with 80 ms, 1 % of connections reset, 5 % answered with 503
+  links   60 MiB/s with 20 ms, 1 % of connections reset, 5 % answered with 503
+  slow    2 Mbit/s with 80 ms, all clients at once
   kill    kill -9 at random moments, and what is sent again
   FILE    a file of yours, on the fast link
-  nothing: the first three, about 20 minutes on two processors
+  nothing: all but the last, about 20 minutes on two processors
 
   -n ROUNDS    rounds, of which the medians are shown (default 3); the clients take turns in each, and
                one that takes longer than 30 s has one round
@@ -44,7 +45,7 @@ shift $((OPTIND - 1))
 parts=()
 for part in "$@"; do
     case $part in
-        fast | links | kill) parts+=("$part") ;;
+        fast | links | slow | kill) parts+=("$part") ;;
         *) parts+=("$(realpath -e -- "$part")") ;;
     esac
 done
