@@ -314,9 +314,9 @@ fn shape() -> impl Strategy<Value = Shape> {
         2 => any::<u16>().prop_map(Before::Share),
     ];
     let len = prop_oneof![
-        120 => 1u64..20,
-        60 => 1u64..300,
-        8 => 500u64..2000,
+        240 => 1u64..20,
+        120 => 1u64..300,
+        10 => 500u64..2000,
         2 => 8189u64..8196,
         1 => 8000u64..20_000,
     ];
@@ -463,6 +463,8 @@ fn rule() -> impl Strategy<Value = Rule> {
                 // that was erased, or cleared, late is another story than what is sent twice.
                 Fault::Lost | Fault::Damage | Fault::Late(_) => Phase::Data,
                 Fault::Garbled => Phase::List,
+                // The SDK takes 416 for an empty blob, and reads the whole of it instead.
+                Fault::Status(416, ..) if phase == Phase::Get => Phase::Data,
                 _ => phase,
             };
             // Each takes minutes, and minutes are ten thousand ticks of the progress.
@@ -549,14 +551,15 @@ fn options() -> impl Strategy<Value = (Verify, Concurrency, u64, Option<u64>, bo
 }
 
 pub(super) fn case() -> impl Strategy<Value = Case> {
-    let seldom = |strategy: Range<u64>| prop_oneof![24 => Just(None), 1 => strategy.prop_map(Some)];
+    let seldom =
+        |one_in: u32, read: Range<u64>| prop_oneof![one_in => Just(None), 1 => read.prop_map(Some)];
     let trouble = (
         prop_oneof![2 => Just(Vec::new()), 1 => vec(cut(), 1..4)],
         prop_oneof![1 => Just(Vec::new()), 3 => vec(rule(), 0..4)],
         prop_oneof![4 => Just(0u64), 2 => 1u64..300],
         any::<bool>(),
-        seldom(0..40),
-        seldom(0..40),
+        seldom(24, 0..40),
+        seldom(12, 0..10),
         any::<u64>().no_shrink(),
     );
     (
