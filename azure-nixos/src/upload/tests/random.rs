@@ -5,13 +5,17 @@
 //! is one number. A case that fails is made smaller and printed with its number, and
 //! `AZURE_NIXOS_UPLOAD_CASE=<number>` runs it alone; `AZURE_NIXOS_UPLOAD_CASES=<count>` runs more.
 
+mod answer;
+mod asked;
 mod blob;
 mod case;
 mod checksum;
 mod disk;
+mod draw;
 mod judge;
 mod play;
 mod service;
+mod wire;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
@@ -97,7 +101,7 @@ impl Player {
         seed[..8].copy_from_slice(&number.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        let mut tree = case::case().new_tree(&mut runner).unwrap();
+        let mut tree = draw::case().new_tree(&mut runner).unwrap();
         let Err(mut why) = self.play(&tree.current(), seen) else {
             return Ok(());
         };

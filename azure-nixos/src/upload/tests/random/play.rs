@@ -43,7 +43,7 @@ impl Seen {
             "ended: dropped",
             "ended: cancelled",
             "ended: conflict",
-            "ended: forbidden",
+            "ended: not allowed",
             "ended: input/output error",
             "ended: integrity error",
             "ended: not found",
@@ -112,7 +112,7 @@ pub(super) async fn play(
             // It was dropped when all was done, but for saying so.
             story.service.state().acknowledged.clear();
         }
-        if changed && story.has_journal() {
+        if changed && story.has_journal() && !story.judged.torn {
             story.refuses_another_source().await?;
             seen.note("refused: another source");
         }
