@@ -55,11 +55,11 @@ async fn an_access_that_is_refused_at_a_random_moment_is_replaced() {
     let seed = seed();
     let mut random = Noise::new(seed);
     in_haste(async {
-        for round in 0..6 {
+        for round in 0..4 {
             let name = format!("d{round}");
             let (access, asked) = counted(place.disk(&name).await, |_| None);
-            // A head, a list, and some 20 writes.
-            let after = random.below(18);
+            // A head, a list, and a dozen writes at least.
+            let after = random.below(14);
             let rule = FaultRule::new(Plane::Blob).after(after).times(1);
             let fault = place.faults().add(rule.expire_access());
             let report = place.upload(access).await;
@@ -81,7 +81,7 @@ async fn an_access_that_cannot_be_renewed_ends_the_upload() {
     let journals = place.local.place().join("journals");
     in_haste(async {
         place.disk("d").await;
-        let rule = on("blob.putPage").after(8).times(1).expire_access();
+        let rule = on("blob.putPage").after(6).times(1).expire_access();
         place.faults().add(rule);
         let old = place.sas("d").await;
         let upload = place.upload(old.clone()).journal(&journals);

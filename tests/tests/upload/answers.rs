@@ -36,7 +36,7 @@ async fn a_service_that_is_busy() {
     in_haste(async {
         let busy = || on("blob.putPage").respond(503, "ServerBusy");
         survives(&place, "burst", busy().after(3).times(9), 9).await;
-        survives(&place, "again-and-again", busy().every(3).times(8), 8).await;
+        survives(&place, "again-and-again", busy().every(2).times(6), 6).await;
         let late = on("blob.putPage").respond(500, "OperationTimedOut");
         let late = late.late(30 * SECOND).after(2).times(4);
         let took = survives(&place, "timed-out", late, 4).await;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time;
 
 /// So much time passes …
-const STEP: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(400);
 /// … in so much.
 const TAKES: Duration = Duration::from_millis(2);
 
-/// Runs a future while time goes fifty times as fast for everything on this runtime, which must be
+/// Runs a future while time goes up to two hundred times as fast for everything on this runtime, which must be
 /// one of a single thread. Time stands still while something is being done on that thread, so a busy
 /// machine makes no deadline pass sooner.
 pub(crate) async fn in_haste<T>(future: impl Future<Output = T>) -> T {
