@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use azure_nixos_emulator::Emulator;
 use azure_nixos_emulator::fault::FaultId;
+use azure_nixos_emulator::{Emulator, EmulatorBuilder};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
@@ -22,11 +22,16 @@ pub(crate) struct Azure {
 impl Azure {
     /// Keeps its state where `--local` would in this place.
     pub(crate) async fn start(place: &Place) -> Self {
-        let emulator = Emulator::builder()
-            .state_dir(place.path("azure"))
-            .start()
-            .await
-            .unwrap();
+        Self::start_with(place, |builder| builder).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn start_with(
+        place: &Place,
+        settings: impl FnOnce(EmulatorBuilder) -> EmulatorBuilder,
+    ) -> Self {
+        let builder = Emulator::builder().state_dir(place.path("azure"));
+        let emulator = settings(builder).start().await.unwrap();
         let http = client(emulator.ca_pem());
         Self { emulator, http }
     }
@@ -135,6 +140,12 @@ pub(crate) async fn write_access(azure: &Azure, name: &str, size: u64) -> String
     azure
         .arm("PUT", &format!("{disk}?api-version=2023-04-02"), Some(body))
         .await;
+    another_access(azure, name).await
+}
+
+/// The next access to a disk in the group `g`; it ends the one before.
+pub(crate) async fn another_access(azure: &Azure, name: &str) -> String {
+    let disk = format!("/resourceGroups/g/providers/Microsoft.Compute/disks/{name}");
     let body = json!({ "access": "Write", "durationInSeconds": 3600 });
     let path = format!("{disk}/beginGetAccess?api-version=2023-04-02");
     let granted: Value = azure.arm("POST", &path, Some(body)).await;

@@ -1,5 +1,6 @@
 //! Uploads that are killed, and gone on with by the same command.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use azure_nixos_emulator::fault::{FaultRule, Plane};
@@ -23,13 +24,25 @@ fn slow_writes(azure: &Azure) -> azure_nixos_emulator::fault::FaultId {
     azure.emulator.faults().add(slow)
 }
 
+/// The process is killed while it connects, asks, sends, and waits. What goes to the service twice is
+/// what was on its way at the kills: two requests of one run of data each.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_at_random_moments_lose_nothing() {
+    const KILLS: u64 = 20;
+    const AT_ONCE: u64 = 2;
+    const RUN: u64 = 1 << 20;
+    const PAGE: u64 = 512;
     let place = Place::new();
-    disk(&place);
+    // 64 runs of one MiB.
+    disks::make(&place.path("disk.raw"), Table::Mbr, 128, 2);
     let azure = Azure::start(&place).await;
-    let sas = write_access(&azure, "disk", 96 << 20).await;
-    let slow = slow_writes(&azure);
+    let sas = write_access(&azure, "disk", 128 << 20).await;
+    let slow = FaultRule::new(Plane::Blob)
+        .method("PUT")
+        .path_contains("comp=page")
+        .delay(Duration::from_millis(60));
+    let faults = azure.emulator.faults();
+    let slow = faults.add(slow);
     let seed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -37,44 +50,51 @@ async fn twenty_kills_at_random_moments_lose_nothing() {
         | 1;
     eprintln!("seed {seed}");
     let mut random = seed;
-    let arguments = ["upload-vhd", "disk.raw", "--sas", &sas, "-o", "json"];
-    let mut killed = 0;
-    for _ in 0..20 {
+    let arguments = [
+        "upload-vhd",
+        "disk.raw",
+        "--sas",
+        &sas,
+        "--concurrency",
+        "2",
+        "-o",
+        "json",
+    ];
+    for kill in 0..KILLS {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
+        let met = faults.hits(slow);
         let running = azure.begin(&place, &arguments);
-        std::thread::sleep(Duration::from_millis(60 + random % 240));
-        // It may have come to its end before.
+        // A seventh of them before it has sent anything.
+        azure.until_hit(slow, met + random % 7);
+        std::thread::sleep(Duration::from_millis(random / 7 % 70));
         running.signal(Signal::KILL);
-        if !running.finish().status.success() {
-            killed += 1;
-        }
+        let done = running.finish();
+        let signal = done.status.signal();
+        assert_eq!(signal, Some(9), "seed {seed}, kill {kill}: {done:#?}");
     }
-    assert!(killed > 0, "seed {seed}");
-    let writes_before = azure.emulator.faults().hits(slow);
     let done = azure.run(&place, &arguments);
     assert_eq!(done.code(), Some(0), "seed {seed}: {done:#?}");
     let report = done.json();
     let count = |name: &str| report[name].as_u64().unwrap();
     assert_eq!(
         count("bytes_sent") + count("bytes_resumed") + count("bytes_skipped"),
-        (96 << 20) + 512,
+        (128 << 20) + PAGE,
         "seed {seed}"
     );
+    assert!(count("bytes_resumed") > 0, "seed {seed}: {report}");
     assert_holds(
         &azure.emulator.disk_file("g", "disk"),
         &place.path("disk.raw"),
     );
-    // Twenty uploads from the beginning would have written what one does twenty times over.
-    let whole = 48;
+    let once = count("bytes_sent") + count("bytes_resumed");
+    // Every run but the first makes sure that there is no footer.
+    let twice = faults.bytes(slow) - once;
+    eprintln!("{} MiB of {} MiB went twice", twice >> 20, once >> 20);
     assert!(
-        writes_before < 20 * whole / 2,
-        "seed {seed}: {writes_before} writes before the last run"
-    );
-    assert!(
-        count("bytes_resumed") > 0,
-        "seed {seed}: nothing of twenty uploads was left: {report}"
+        twice <= KILLS * (AT_ONCE * RUN + PAGE),
+        "seed {seed}: {twice} bytes went twice"
     );
 }
 

@@ -183,7 +183,15 @@ impl ImageFile {
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, offset + done as u64) {
-                Ok(0) => return Err(self.changed(offset + done as u64)),
+                Ok(0) => {
+                    let at = offset + done as u64;
+                    // Where it ends may be long before what was asked for. A device does not say.
+                    let end = match self.file.metadata() {
+                        Ok(metadata) if !self.block_device => metadata.len().min(at),
+                        _ => at,
+                    };
+                    return Err(self.changed(end));
+                }
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
