@@ -167,7 +167,9 @@ impl HttpClient for Service {
             return Ok(respond(refusal(403, "AuthenticationFailed")));
         }
         let (answer, broken) = self.answer(&mut way, fault).await?;
-        way.succeeded = !broken && matches!(answer.0, 200..=299);
+        // What a write has come to is in the head of the answer.
+        let read = matches!(way.asked.phase, Phase::List | Phase::Get);
+        way.succeeded = !(broken && read) && matches!(answer.0, 200..=299);
         if way.succeeded && way.asked.phase == Phase::Data {
             let range = way.asked.range.clone();
             let mut state = self.state();
@@ -176,20 +178,24 @@ impl HttpClient for Service {
         if !broken {
             return Ok(respond(answer));
         }
-        let (status, _, body) = answer;
+        let (status, headers, body) = answer;
         let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
         let parts = [Ok(half), Err(error(ErrorKind::Io))];
         let body = futures::stream::iter(parts).boxed();
-        Ok(AsyncRawResponse::new(status.into(), Headers::new(), body))
+        Ok(AsyncRawResponse::new(status.into(), head(headers), body))
     }
 }
 
 fn respond((status, headers, body): Answer) -> AsyncRawResponse {
+    AsyncRawResponse::from_bytes(status.into(), head(headers), body)
+}
+
+fn head(headers: Vec<(&'static str, String)>) -> Headers {
     let mut all = Headers::new();
     for (name, value) in headers {
         all.insert(name, value);
     }
-    AsyncRawResponse::from_bytes(status.into(), all, body)
+    all
 }
 
 impl Service {
