@@ -133,7 +133,8 @@ class Upload:
         if run.limit is None:
             if code != 0:
                 said = running.text(running.err) or running.text(running.out)
-                run.failure = f"exit code {code}: {said}"
+                # A traceback has the reason in its last line.
+                run.failure = f"exit code {code}: {said.splitlines()[-1] if said else 'nothing said'}"
             else:
                 run.failure = self.compare()
         # What the floor prepared and read is not timed.

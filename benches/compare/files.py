@@ -73,7 +73,9 @@ def file_system(path, directory):
             break
     else:
         raise SystemExit(f"error: /usr has less than {REAL_FILES // MIB} MiB of files")
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, path, "8G"], check=True)
+    words = ["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, path, "8G"]
+    # It says that it makes the file, however quiet it is to be.
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(root)
 
 
