@@ -1,11 +1,13 @@
 //! Connections that break, wherever they are.
 
 use azure_nixos::ErrorKind;
+use azure_nixos::upload::Concurrency;
 use azure_nixos_emulator::fault::{FaultRule, Plane};
+
+use azure_nixos_tests::disks::Noise;
 
 use crate::haste::in_haste;
 use crate::place::{MIB, Place, on, seed};
-use azure_nixos_tests::disks::Noise;
 
 #[tokio::test]
 async fn a_reset_in_the_middle_of_a_request_or_an_answer() {
@@ -50,7 +52,9 @@ async fn tls_that_is_cut_off_anywhere() {
             assert!(place.sas(&name).await.expose().starts_with("https://"));
             let rule = FaultRule::new(Plane::Blob).times(3).cut_connection(after);
             let fault = place.faults().add(rule);
-            let report = place.upload(access).await;
+            // All of it over one connection, so that it comes so far.
+            let upload = place.upload(access).concurrency(Concurrency::Fixed(1));
+            let report = upload.await;
             let report =
                 report.unwrap_or_else(|error| panic!("seed {seed}, {name}: {}", error.report()));
             assert!(place.faults().hits(fault) >= 1, "{name}");
