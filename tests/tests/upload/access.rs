@@ -14,13 +14,16 @@ use azure_nixos_tests::disks::Noise;
 use crate::haste::in_haste;
 use crate::place::{Place, on, seed};
 
+/// When an access ends that was given at this time.
+type Lasts = fn(SystemTime) -> Option<SystemTime>;
+
 /// Counts how often access is asked for, and may be wrong about when it ends.
 #[derive(Debug)]
 struct Counted {
     inner: DiskAccess,
     asked: Arc<AtomicUsize>,
     /// When an access ends, as far as this one knows.
-    lasts: fn(SystemTime) -> Option<SystemTime>,
+    lasts: Lasts,
 }
 
 #[async_trait]
@@ -36,10 +39,7 @@ impl SasSource for Counted {
     }
 }
 
-fn counted(
-    inner: DiskAccess,
-    lasts: fn(SystemTime) -> Option<SystemTime>,
-) -> (Counted, Arc<AtomicUsize>) {
+fn counted(inner: DiskAccess, lasts: Lasts) -> (Counted, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Counted {
         inner,
@@ -111,7 +111,7 @@ async fn a_clock_that_is_wrong() {
     let place = Place::new().await;
     let day = Duration::from_secs(24 * 3600);
     assert!(SystemTime::now() > SystemTime::UNIX_EPOCH + day);
-    let wrong: [(&str, fn(SystemTime) -> Option<SystemTime>); 3] = [
+    let wrong: [(&str, Lasts); 3] = [
         ("ahead", |now| Some(now - Duration::from_secs(24 * 3600))),
         ("behind", |now| Some(now + Duration::from_secs(24 * 3600))),
         ("at-the-epoch", |_| Some(SystemTime::UNIX_EPOCH)),

@@ -14,6 +14,8 @@ use azure_nixos_tests::within;
 use crate::place::{MIB, Place, SIZE, on};
 
 /// What happens to the file.
+type Change = fn(&Path);
+
 fn truncate(file: &Path) {
     let file = OpenOptions::new().write(true).open(file).unwrap();
     file.set_len(5 * MIB).unwrap();
@@ -42,7 +44,7 @@ fn grow(file: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changes_is_an_error_and_no_disk() {
     let place = Place::new().await;
-    let changes: [(&str, fn(&Path)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("truncated", truncate),
         ("emptied", empty),
         ("written", write),
