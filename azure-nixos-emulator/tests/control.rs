@@ -56,7 +56,7 @@ async fn faults_are_set_counted_and_taken_away() {
     let rule = json!({ "plane": "arm", "method": "PATCH", "reset": "before" });
     assert_eq!(
         control.json("GET", "faults", "", "").await,
-        json!({ "rules": [{ "id": 0, "matched": 0, "hits": 0, "rule": rule }] })
+        json!({ "rules": [{ "id": 0, "matched": 0, "hits": 0, "bytes": 0, "rule": rule }] })
     );
 
     let text = "[[rule]]\noperation = 'resourceGroups.createOrUpdate'\ntimes = 1\n\
