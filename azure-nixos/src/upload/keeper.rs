@@ -3,6 +3,7 @@
 //! There is one renewal at a time, whoever asks for it. Ahead of its end an access is renewed by
 //! the one request that notices, while all others go on with the old one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +35,8 @@ pub(crate) struct Current {
     pub(crate) generation: u64,
     renew_at: Option<Instant>,
     ends_at: Option<Instant>,
+    /// Whether any request has succeeded with it.
+    worked: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -115,6 +118,15 @@ impl Keeper {
 }
 
 impl Current {
+    /// A request has succeeded with it.
+    pub(crate) fn works(&self) {
+        self.worked.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_worked(&self) -> bool {
+        self.worked.load(Ordering::Relaxed)
+    }
+
     /// `wall` is what the system's clock shows.
     fn new(
         access: &SasAccess,
@@ -137,6 +149,7 @@ impl Current {
             renew_at: left
                 .and_then(|left| now.checked_add(left.saturating_sub(AHEAD.min(left / 10)))),
             ends_at: left.and_then(|left| now.checked_add(left)),
+            worked: Arc::default(),
         })
     }
 }
@@ -153,7 +166,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Renewable {
         asked: AtomicU64,
-        fails: std::sync::atomic::AtomicBool,
+        fails: AtomicBool,
     }
 
     #[async_trait]

@@ -59,6 +59,9 @@ pub(crate) trait Request: Send {
     }
 }
 
+/// A request that is still refused after so many accesses is not refused for their sake.
+const MOST_RENEWALS: u32 = 8;
+
 /// Sends requests to the target for as long as it makes sense.
 #[derive(Debug)]
 pub(crate) struct Requester {
@@ -75,7 +78,7 @@ impl Requester {
         mut request: R,
     ) -> Result<R::Output> {
         let mut tried = 0;
-        let mut renewed = false;
+        let mut renewals = 0;
         loop {
             if self.stop.is_cancelled() {
                 return Err(Error::cancelled());
@@ -83,13 +86,18 @@ impl Requester {
             request.ready().await;
             let access = self.keeper.current().await?;
             let failure = match request.attempt(&access.target).await? {
-                Ok(_) if request.unfinished() => continue,
-                Ok(output) => return Ok(output),
+                Ok(output) => {
+                    access.works();
+                    if request.unfinished() {
+                        continue;
+                    }
+                    return Ok(output);
+                }
                 Err(failure) => failure,
             };
             if request.progressed() {
                 tried = 0;
-                renewed = false;
+                renewals = 0;
             }
             tried += 1;
             let verdict = retry::verdict(&failure, request.checked());
@@ -110,17 +118,21 @@ impl Requester {
                     };
                     self.counters.retried();
                     // Whatever refused the access before is long over.
-                    renewed = false;
+                    renewals = 0;
                     tokio::select! {
                         () = self.stop.cancelled() => return Err(Error::cancelled()),
                         () = tokio::time::sleep(wait) => {}
                     }
                 }
-                // A second access that is refused like the first will not be followed by a third.
-                Verdict::Renew if request.renews() && !renewed => {
+                // A second access that is refused like the first will not be followed by a third; unless it
+                // was good for others, and ended while this one waited for its turn.
+                Verdict::Renew
+                    if request.renews()
+                        && (renewals == 0 || (renewals < MOST_RENEWALS && access.has_worked())) =>
+                {
                     match self.keeper.renew(&access).await {
                         Ok(Some(_)) => {
-                            renewed = true;
+                            renewals += 1;
                             self.counters.retried();
                         }
                         Ok(None) => {
