@@ -251,22 +251,20 @@ impl Faults {
     /// that is gone.
     #[must_use]
     pub fn hits(&self, id: FaultId) -> u64 {
-        self.state()
-            .rules
-            .iter()
-            .find(|active| active.id == id)
-            .map_or(0, |active| active.hits)
+        self.counted(id, |active| active.hits)
     }
 
     /// How many bytes the requests that the rule acted on announced to have in their bodies. 0 for a
     /// rule that is gone.
     #[must_use]
     pub fn bytes(&self, id: FaultId) -> u64 {
-        self.state()
-            .rules
-            .iter()
-            .find(|active| active.id == id)
-            .map_or(0, |active| active.bytes)
+        self.counted(id, |active| active.bytes)
+    }
+
+    fn counted(&self, id: FaultId, count: impl FnOnce(&Active) -> u64) -> u64 {
+        let state = self.state();
+        let found = state.rules.iter().find(|active| active.id == id);
+        found.map_or(0, count)
     }
 
     /// Caps what the blob plane takes in, in MiB/s; `None` lifts the cap. What is above is

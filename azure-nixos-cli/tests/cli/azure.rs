@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use azure_nixos_emulator::fault::FaultId;
+use azure_nixos_emulator::fault::{FaultId, FaultRule, Plane};
 use azure_nixos_emulator::{Emulator, EmulatorBuilder};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -141,6 +141,13 @@ pub(crate) async fn write_access(azure: &Azure, name: &str, size: u64) -> String
         .arm("PUT", &format!("{disk}?api-version=2023-04-02"), Some(body))
         .await;
     another_access(azure, name).await
+}
+
+/// Every write of pages, for a rule.
+pub(crate) fn writes() -> FaultRule {
+    FaultRule::new(Plane::Blob)
+        .method("PUT")
+        .path_contains("comp=page")
 }
 
 /// The next access to a disk in the group `g`; it ends the one before.

@@ -3,10 +3,10 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use azure_nixos_emulator::fault::{FaultRule, Plane};
+use azure_nixos_emulator::fault::FaultId;
 use rustix::process::Signal;
 
-use crate::azure::{Azure, write_access};
+use crate::azure::{Azure, write_access, writes};
 use crate::compare::assert_holds;
 use crate::disks::{self, Table};
 use crate::place::{Place, files};
@@ -16,11 +16,8 @@ fn disk(place: &Place) {
     disks::make(&place.path("disk.raw"), Table::Mbr, 96, 2);
 }
 
-fn slow_writes(azure: &Azure) -> azure_nixos_emulator::fault::FaultId {
-    let slow = FaultRule::new(Plane::Blob)
-        .method("PUT")
-        .path_contains("comp=page")
-        .delay(Duration::from_millis(40));
+fn slow_writes(azure: &Azure, millis: u64) -> FaultId {
+    let slow = writes().delay(Duration::from_millis(millis));
     azure.emulator.faults().add(slow)
 }
 
@@ -37,12 +34,8 @@ async fn twenty_kills_at_random_moments_lose_nothing() {
     disks::make(&place.path("disk.raw"), Table::Mbr, 128, 2);
     let azure = Azure::start(&place).await;
     let sas = write_access(&azure, "disk", 128 << 20).await;
-    let slow = FaultRule::new(Plane::Blob)
-        .method("PUT")
-        .path_contains("comp=page")
-        .delay(Duration::from_millis(60));
+    let slow = slow_writes(&azure, 60);
     let faults = azure.emulator.faults();
-    let slow = faults.add(slow);
     let seed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -103,11 +96,7 @@ async fn a_refused_upload_is_undone_and_its_journal_counts_for_no_other_disk() {
     let place = Place::new();
     disk(&place);
     let azure = Azure::start(&place).await;
-    let gone = FaultRule::new(Plane::Blob)
-        .method("PUT")
-        .path_contains("comp=page")
-        .after(6)
-        .respond(400, "InvalidInput");
+    let gone = writes().after(6).respond(400, "InvalidInput");
     let fault = azure.emulator.faults().add(gone);
     let arguments = [
         "upload-vhd",
@@ -142,7 +131,7 @@ async fn killed_between_disk_and_image_the_same_command_goes_on() {
     let place = Place::new();
     disk(&place);
     let azure = Azure::start(&place).await;
-    let slow = slow_writes(&azure);
+    let slow = slow_writes(&azure, 40);
     let arguments = [
         "upload-image",
         "-g",
@@ -182,7 +171,7 @@ async fn a_changed_file_is_refused_until_restart_is_said() {
     disk(&place);
     let azure = Azure::start(&place).await;
     let sas = write_access(&azure, "disk", 96 << 20).await;
-    let slow = slow_writes(&azure);
+    let slow = slow_writes(&azure, 40);
     let mut arguments = vec!["upload-vhd", "disk.raw", "--sas", &sas];
     let running = azure.begin(&place, &arguments);
     azure.until_hit(slow, 35);

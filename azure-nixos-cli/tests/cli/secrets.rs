@@ -2,7 +2,7 @@
 
 use azure_nixos_emulator::fault::{FaultRule, Plane};
 
-use crate::azure::{Azure, write_access};
+use crate::azure::{Azure, write_access, writes};
 use crate::disks::{self, Table};
 use crate::place::{Done, Place};
 
@@ -110,9 +110,7 @@ async fn nothing_of_the_road_at_its_loudest() {
     assert_eq!(done.code(), Some(1), "{}", done.stderr);
     secrets.assert_kept(&done);
     azure.emulator.faults().clear();
-    let refused = FaultRule::new(Plane::Blob)
-        .method("PUT")
-        .path_contains("comp=page");
+    let refused = writes();
     azure
         .emulator
         .faults()

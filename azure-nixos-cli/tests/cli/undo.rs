@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use azure_nixos_emulator::fault::{FaultRule, Plane};
 use rustix::process::Signal;
 
-use crate::azure::Azure;
+use crate::azure::{Azure, writes};
 use crate::compare::assert_holds;
 use crate::disks::{self, Table};
 use crate::place::Place;
@@ -191,9 +191,7 @@ async fn ctrl_c_in_an_upload_takes_everything_away() {
     ];
     for signal in [Signal::INT, Signal::TERM] {
         let faults = azure.emulator.faults();
-        let pages = FaultRule::new(Plane::Blob)
-            .method("PUT")
-            .path_contains("comp=page");
+        let pages = writes();
         // Some arrive, the others are under way and will be for long.
         let slow = faults.add(pages.after(3).delay(Duration::from_secs(120)));
         let running = azure.begin(&place, &upload);
@@ -238,9 +236,7 @@ async fn a_second_ctrl_c_ends_at_once_and_the_next_run_finishes() {
         "--image-file",
         "disk.raw",
     ];
-    let pages = FaultRule::new(Plane::Blob)
-        .method("PUT")
-        .path_contains("comp=page");
+    let pages = writes();
     let slow = faults.add(pages.after(3).delay(Duration::from_secs(120)));
     let rule = FaultRule::new(Plane::Arm)
         .method("DELETE")
@@ -294,9 +290,7 @@ async fn after_kill_9_the_same_command_completes() {
         "--image-file",
         "disk.raw",
     ];
-    let pages = FaultRule::new(Plane::Blob)
-        .method("PUT")
-        .path_contains("comp=page");
+    let pages = writes();
     let slow = faults.add(pages.after(3).delay(Duration::from_secs(120)));
     let running = azure.begin(&place, &upload);
     azure.until_hit(slow, 1);

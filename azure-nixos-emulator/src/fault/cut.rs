@@ -72,6 +72,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cut<S> {
         written
     }
 
+    /// Most connections are never cut: they lose nothing by what could be.
+    fn is_write_vectored(&self) -> bool {
+        self.left.is_none() && self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.left.is_none() {
+            return Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        }
+        let first = pieces.iter().find(|piece| !piece.is_empty());
+        self.poll_write(context, first.map_or(&[], |piece| piece))
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }

@@ -160,7 +160,7 @@ pub(crate) fn client(interactions: Vec<Interaction>) -> (Client, Arc<Replay>) {
         left: Mutex::new(interactions.into()),
         ..Replay::default()
     });
-    let transport = Transport::with_client(Arc::clone(&replay) as Arc<dyn HttpClient>);
+    let transport = Transport::from_client(Arc::clone(&replay) as Arc<dyn HttpClient>);
     let tokens = Arc::new(Counted(Arc::clone(&replay)));
     let client = Client::from_parts(HOST, "s", tokens, &transport).unwrap();
     (client, replay)

@@ -191,7 +191,7 @@ pub(super) mod fake {
         }
 
         pub(in crate::azure) fn transport(self: &Arc<Self>) -> Transport {
-            Transport::with_client(Arc::clone(self) as Arc<dyn HttpClient>)
+            Transport::from_client(Arc::clone(self) as Arc<dyn HttpClient>)
         }
 
         pub(in crate::azure) fn urls(&self) -> Vec<String> {

@@ -92,7 +92,7 @@ impl Transport {
         TransportBuilder::default()
     }
 
-    /// A transport that reaches whatever a test wants.
+    /// A transport that reaches whatever a test wants, or answers by itself.
     #[cfg(test)]
     pub(crate) fn from_client(client: Arc<dyn HttpClient>) -> Self {
         Self { client }
@@ -115,12 +115,6 @@ impl Transport {
             transport: Some(self.sdk()),
             ..ClientOptions::default()
         }
-    }
-
-    /// A transport that answers by itself.
-    #[cfg(test)]
-    pub(crate) fn with_client(client: Arc<dyn HttpClient>) -> Self {
-        Self { client }
     }
 }
 

@@ -4,9 +4,10 @@
 //! Two bounds work together. The first is learnt from success: bytes in flight are kept below the
 //! measured delivery rate times [`DELAY`], so that on a slow link one request has the link for
 //! itself and is answered in time, and below twice the rate times the shortest answer of late: what
-//! is more waits in queues and makes nothing faster. The second is learnt from trouble: any sign of congestion (503, 500, 429, a reset, silence) shrinks the limit
-//! by [`SHRINK`], once per [`Controller::recovery`], and it grows back a request at a time. At the
-//! start the limit doubles with every round for as long as the rate grows with it.
+//! is more waits in queues and makes nothing faster. The second is learnt from trouble: any sign of
+//! congestion (503, 500, 429, a reset, silence) shrinks the limit by [`SHRINK`], once per
+//! [`Controller::recovery`], and it grows back a request at a time. At the start the limit doubles
+//! with every round for as long as the rate grows with it.
 //!
 //! How much goes into one request is bounded too ([`Controller::part`]). A full range takes a link of
 //! 2 Mbit/s 17 s, in which much can go wrong, and all of it would go again. So a request is what the
@@ -506,6 +507,19 @@ mod tests {
     /// Plays a link of `rate` bytes/s and `delay` against the controller for `seconds`, and
     /// returns the bytes delivered and the most that was in flight.
     fn play(controller: &mut Controller, rate: f64, delay: f64, seconds: f64) -> (u64, u64) {
+        let (delivered, most, _) = play_over(controller, || rate, delay, seconds);
+        (delivered, most)
+    }
+
+    /// The same with a rate that is another one for each request, and for how many seconds the link
+    /// had something to carry.
+    fn play_over(
+        controller: &mut Controller,
+        mut rate: impl FnMut() -> f64,
+        delay: f64,
+        seconds: f64,
+    ) -> (u64, u64, f64) {
+        let mut busy = 0.0;
         let zero = Instant::now();
         let at = |t: f64| zero + Duration::from_secs_f64(t);
         let (mut now, mut link_free, mut delivered, mut most) = (0.0f64, 0.0f64, 0, 0);
@@ -516,7 +530,9 @@ mod tests {
                 if !controller.try_start(at(now), part) {
                     break;
                 }
-                link_free = link_free.max(now) + part as f64 / rate;
+                let takes = part as f64 / rate();
+                busy += takes;
+                link_free = link_free.max(now) + takes;
                 flights.push_back((now, link_free + delay, part));
                 most = most.max(flights.iter().map(|(.., part)| part).sum());
             }
@@ -528,7 +544,7 @@ mod tests {
             controller.delivered(at(now), part, Duration::from_secs_f64(now - began));
             delivered += part;
         }
-        (delivered, most)
+        (delivered, most, busy)
     }
 
     #[test]
@@ -550,6 +566,21 @@ mod tests {
         assert!((400_000..=500_000).contains(&part), "{part}");
         assert!(controller.limit <= 2 * part);
         assert!(delivered as f64 > 0.97 * rate * 600.0, "{delivered}");
+    }
+
+    #[test]
+    fn a_slow_link_that_wavers_is_kept_busy() {
+        let mut random = 1u64;
+        let wavering = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            250_000.0 * (0.7 + 0.6 * (random % 1000) as f64 / 1000.0)
+        };
+        let mut controller = Controller::new(Concurrency::Auto, POOL);
+        let (_, most, busy) = play_over(&mut controller, wavering, 0.16, 600.0);
+        assert!(most <= START, "{most}");
+        assert!(busy > 0.98 * 600.0, "{busy}");
     }
 
     #[test]
@@ -676,8 +707,14 @@ mod tests {
     fn small_requests_are_limited_too() {
         let mut controller = Controller::new(Concurrency::Auto, POOL);
         let now = Instant::now();
-        let started = (0..1000).filter(|_| controller.try_start(now, 512)).count();
-        assert_eq!(started as u64, START / LEAST_COST);
+        let start = |controller: &mut Controller| {
+            (0..1000).filter(|_| controller.try_start(now, 512)).count()
+        };
+        let first = start(&mut controller);
+        assert_eq!(first as u64, START / LEAST_COST);
+        // However much more could be on its way, so many connections are enough.
+        controller.limit = POOL;
+        assert_eq!(first + start(&mut controller), MOST_REQUESTS);
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! What was acknowledged, on disk, so that an upload that ended early goes on where it was.
 //!
 //! One file for each target. Its first line says which process has it, for people; the second of what
-//! source and to what target it is. After them come
-//! records of [`RECORD`] bytes, appended in the order of the acknowledgements and never changed. Nothing is
-//! ever true in it before it is true on the target, so that losing its end, in whatever way, only
-//! means that some ranges are sent twice. A record that is torn or damaged ends the reading, and
-//! the file is cut off there.
+//! source and to what target it is. After them come records of [`RECORD`] bytes, appended in the order
+//! of the acknowledgements and never changed. Nothing is ever true in it before it is true on the
+//! target, so that losing its end, in whatever way, only means that some ranges are sent twice. A
+//! record that is torn or damaged ends the reading, and the file is cut off there.
 //!
 //! The file is locked for as long as the upload lasts, whether it can be written or not: two uploads to
-//! one target would each count on pages of the other's. The records are written by a thread of their own, which is never more than
-//! an acknowledgement behind and lets nobody wait for the disk.
+//! one target would each count on pages of the other's. The records are written by a thread of their
+//! own, which is never more than an acknowledgement behind and lets nobody wait for the disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};

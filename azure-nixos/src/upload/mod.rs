@@ -143,7 +143,8 @@ pub enum Verify {
 ///
 /// *Retry.* One loop, 24 attempts with growing waits and jitter, `Retry-After` as a minimum. A part
 /// that arrives starts the count anew. What cannot pass (404, 409, 412, 413, 416, …) fails at once. A
-/// 401 or 403 renews the access, once for all who meet it; a second refusal is the answer.
+/// 401 or 403 renews the access, once for all who meet it; a second refusal is the answer, unless
+/// the new access was good for others and ended meanwhile.
 ///
 /// *Proof.* Each request carries a CRC-64; where the target refuses the header an MD5, then nothing,
 /// and the report says which. Two sums over the offsets and lengths, one of what was cut and one of
@@ -151,10 +152,10 @@ pub enum Verify {
 /// ([`Verify`]), old data elsewhere is cleared, and the source's fingerprint must be what it was.
 /// Only then the footer is written.
 ///
-/// *Resume.* With a [`journal`](Self::journal) each acknowledged part is appended to a file, a
-/// record with a checksum for each. There is one file for a target, which is locked and says of what source it
-/// is. The next run plans as before and
-/// leaves out what the journal has and the target still lists.
+/// *Resume.* With a [`journal`](Self::journal) each acknowledged part is appended to a file, a record
+/// with a checksum for each. There is one file for a target, which is locked and says of what source
+/// it is. The next run plans as before and leaves out what the journal has and the target still
+/// lists.
 ///
 /// All of it is one future: nothing is spawned but blocking reads, which stop when it is dropped.
 ///

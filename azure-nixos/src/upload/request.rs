@@ -48,11 +48,6 @@ pub(crate) trait Request: Send {
         false
     }
 
-    /// Whether a part of it has succeeded since this was last asked: its attempts begin anew.
-    fn progressed(&mut self) -> bool {
-        false
-    }
-
     /// Whether a refusal may be the fault of the access, and not of the request.
     fn renews(&self) -> bool {
         true
@@ -88,17 +83,15 @@ impl Requester {
             let failure = match request.attempt(&access.target).await? {
                 Ok(output) => {
                     access.works();
-                    if request.unfinished() {
-                        continue;
+                    if !request.unfinished() {
+                        return Ok(output);
                     }
-                    return Ok(output);
+                    // The rest is attempted anew.
+                    (tried, renewals) = (0, 0);
+                    continue;
                 }
                 Err(failure) => failure,
             };
-            if request.progressed() {
-                tried = 0;
-                renewals = 0;
-            }
             tried += 1;
             let verdict = retry::verdict(&failure, request.checked());
             tracing::debug!(

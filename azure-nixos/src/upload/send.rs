@@ -89,8 +89,6 @@ pub(crate) struct Put<'a> {
     pub(crate) pass: Option<Pass>,
     /// The checksum of the last attempt.
     pub(crate) checksum: Integrity,
-    /// Whether a part has arrived since somebody asked.
-    pub(crate) progressed: bool,
 }
 
 /// What is told of a range that was acknowledged.
@@ -109,7 +107,6 @@ impl<'a> Put<'a> {
             account: None,
             pass: None,
             checksum: Integrity::None,
-            progressed: false,
         }
     }
 }
@@ -157,7 +154,6 @@ impl Request for Put<'_> {
             self.bytes
                 .advance(usize::try_from(len).unwrap_or(usize::MAX));
             self.crc = None;
-            self.progressed = true;
         }
         Ok(result.map(|()| kind))
     }
@@ -172,10 +168,6 @@ impl Request for Put<'_> {
 
     fn other_checksum(&mut self) -> bool {
         self.lane.probe.refused(self.checksum)
-    }
-
-    fn progressed(&mut self) -> bool {
-        std::mem::take(&mut self.progressed)
     }
 }
 

@@ -418,9 +418,20 @@ fn list(state: &State, seen: &Seen, marker: &str) -> (u16, String, Vec<u8>) {
     (200, head, text.into_bytes())
 }
 
-fn parse_range(text: &str) -> Option<Range<u64>> {
+/// Query and headers of what the SDK hands to its client.
+pub(super) fn head_of(request: &Request) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let query = request.url().query_pairs().into_owned().collect();
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
+        .collect();
+    (query, headers)
+}
+
+pub(super) fn parse_range(text: &str) -> Option<Range<u64>> {
     let (start, end) = text.strip_prefix("bytes=")?.split_once('-')?;
-    Some(start.parse().ok()?..end.parse::<u64>().ok()? + 1)
+    Some(start.parse().ok()?..end.parse::<u64>().ok()?.checked_add(1)?)
 }
 
 /// The same page blob without a network, behind a link of a given speed: for a paused clock.
@@ -470,14 +481,8 @@ impl Drop for Leaves<'_> {
 impl HttpClient for Link {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let broken = || azure_core::Error::with_message(ErrorKind::Io, "the connection broke");
-        let url = request.url();
-        let query: BTreeMap<_, _> = url.query_pairs().into_owned().collect();
+        let (query, headers) = head_of(request);
         let get = |name: &str| query.get(name).cloned().unwrap_or_default();
-        let headers: BTreeMap<_, _> = request
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
-            .collect();
         let Body::Bytes(body) = request.body() else {
             panic!("a stream")
         };

@@ -11,6 +11,7 @@ use super::service::State;
 use crate::disk::is_zero;
 use crate::upload::UploadTarget;
 use crate::upload::plan::PAGE;
+use crate::upload::test_server::{head_of, parse_range};
 
 /// What a request is, once it is understood.
 #[derive(Clone, Debug)]
@@ -28,14 +29,8 @@ pub(super) struct Asked {
 impl State {
     /// Understands a request, or says why nobody may send it.
     pub(super) fn read(&mut self, request: &Request) -> Result<Asked, String> {
-        let url = request.url();
-        let query: BTreeMap<_, _> = url.query_pairs().into_owned().collect();
+        let (query, headers) = head_of(request);
         let get = |name: &str| query.get(name).cloned().unwrap_or_default();
-        let headers: BTreeMap<_, _> = request
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
-            .collect();
         let Body::Bytes(body) = request.body() else {
             return Err("a stream".to_owned());
         };
@@ -181,9 +176,4 @@ impl State {
             self.violation(format!("a footer is sent although {difference}"));
         }
     }
-}
-
-fn parse_range(text: &str) -> Option<Range<u64>> {
-    let (start, end) = text.strip_prefix("bytes=")?.split_once('-')?;
-    Some(start.parse().ok()?..end.parse::<u64>().ok()?.checked_add(1)?)
 }
