@@ -9,8 +9,8 @@ use std::time::Duration;
 use azure_nixos::image::{ImageSource, UploadedImage};
 use azure_nixos::vm::{BootedVm, ImageReference};
 use azure_nixos::{Error, ImageBuilder, Result, VmBuilder};
-use azure_nixos_emulator::Assumption;
 use azure_nixos_emulator::fault::{FaultRule, Plane};
+use azure_nixos_emulator::{Assumption, Clock, EmulatorBuilder};
 use azure_nixos_tests::content::assert_uploaded;
 use azure_nixos_tests::disks::{self, Table};
 use azure_nixos_tests::{Local, State, within};
@@ -21,6 +21,8 @@ const SIZE: u64 = 20 << 20;
 
 /// Long enough for every operation to be seen while it runs.
 const DELAY: Duration = Duration::from_millis(40);
+/// The same where no time passes but by the clock.
+const LONG: Duration = Duration::from_secs(600);
 
 struct Place {
     assumption: Assumption,
@@ -138,18 +140,20 @@ async fn machines_are_undone_whatever_azure_does() {
 /// Each alternative is one: the same request is answered in another way than by default.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_alternative_is_another() {
-    let by_default = Local::start_with(|builder| builder.operation_delay(DELAY)).await;
+    // Time passes by this clock alone, as good as: a busy machine sees the same.
+    let clock = Clock::new();
+    let slow = |builder: EmulatorBuilder| builder.operation_delay(LONG).clock(clock.clone());
+    let by_default = Local::start_with(slow).await;
     for assumption in Assumption::ALL {
-        let other =
-            Local::start_with(|builder| builder.operation_delay(DELAY).assume(*assumption)).await;
-        let usual = seen(&by_default, *assumption).await;
-        let unusual = seen(&other, *assumption).await;
+        let other = Local::start_with(|builder| slow(builder).assume(*assumption)).await;
+        let usual = seen(&by_default, &clock, *assumption).await;
+        let unusual = seen(&other, &clock, *assumption).await;
         assert_ne!(usual, unusual, "{assumption:?}");
     }
 }
 
 /// What is seen of what an assumption is about.
-async fn seen(local: &Local, assumption: Assumption) -> String {
+async fn seen(local: &Local, clock: &Clock, assumption: Assumption) -> String {
     const DISKS: &str = "2023-04-02";
     let group = format!(
         "/subscriptions/{}/resourceGroups/{assumption:?}",
@@ -163,7 +167,7 @@ async fn seen(local: &Local, assumption: Assumption) -> String {
     let upload = json!({ "createOption": "Upload", "uploadSizeBytes": 20_972_032 });
     let body = json!({ "location": "westus2", "properties": { "creationData": upload } });
     local.request("PUT", &disk, DISKS, Some(&body)).await;
-    tokio::time::sleep(DELAY).await;
+    clock.advance(LONG);
     let access = json!({ "access": "Write", "durationInSeconds": 3600 });
     let url = format!(
         "{}{disk}/beginGetAccess?api-version={DISKS}",
@@ -173,7 +177,7 @@ async fn seen(local: &Local, assumption: Assumption) -> String {
     let running = local
         .exchange("GET", granted.header("location").unwrap(), None)
         .await;
-    tokio::time::sleep(DELAY).await;
+    clock.advance(LONG);
     let (_, shown) = local.request("GET", &disk, DISKS, None).await;
     let network = format!("{group}/providers/Microsoft.Network/virtualNetworks/net");
     let body = json!({ "location": "westus2", "properties": {
@@ -190,7 +194,7 @@ async fn seen(local: &Local, assumption: Assumption) -> String {
     let going = local.request("GET", &disk, DISKS, None).await.0;
     let revoke = format!("{disk}/endGetAccess");
     let ended = local.request("POST", &revoke, DISKS, None).await.0;
-    tokio::time::sleep(DELAY).await;
+    clock.advance(LONG);
     // There is nothing against it now.
     local.request("DELETE", &network, "2024-01-01", None).await;
     let gone = local.request("GET", &network, "2024-01-01", None).await.0;
