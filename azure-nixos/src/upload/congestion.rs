@@ -187,12 +187,6 @@ impl Controller {
         self.idle_since = Some(now);
     }
 
-    /// A request that may go carries less than was said.
-    fn shrunk(&mut self, from: u64, to: u64) {
-        let less = Self::cost(from).saturating_sub(Self::cost(to));
-        self.in_flight = self.in_flight.saturating_sub(less);
-    }
-
     /// The service has acknowledged a range, `took` after it was begun.
     pub(crate) fn delivered(&mut self, now: Instant, bytes: u64, took: Duration) {
         self.last_answer = took;
@@ -351,7 +345,15 @@ pub(crate) struct Gate(Mutex<State>);
 #[derive(Debug)]
 struct State {
     controller: Controller,
-    waiting: VecDeque<(u64, oneshot::Sender<Pass>)>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: u64,
+    /// Whether it may carry less than that.
+    in_parts: bool,
+    granted: oneshot::Sender<Pass>,
 }
 
 /// The right to have a request in flight; it ends when dropped.
@@ -389,10 +391,27 @@ impl Gate {
     ///
     /// # Cancellation
     /// Safe: whoever leaves the queue gives up the place, and a pass that was already granted.
-    pub(crate) async fn enter(self: &Arc<Self>, bytes: u64) -> Pass {
+    pub(crate) async fn enter(self: &Arc<Self>, bytes: usize) -> Pass {
+        self.queue(bytes as u64, false).await
+    }
+
+    /// Waits for room for a request of at most this size. How much of it may go is decided when its
+    /// turn comes, by what is known of the link then; the pass says it.
+    ///
+    /// # Cancellation
+    /// As for [`enter`](Self::enter).
+    pub(crate) async fn enter_in_parts(self: &Arc<Self>, bytes: usize) -> Pass {
+        self.queue(bytes as u64, true).await
+    }
+
+    async fn queue(self: &Arc<Self>, bytes: u64, in_parts: bool) -> Pass {
         loop {
-            let (sender, mut receiver) = oneshot::channel();
-            self.state().waiting.push_back((bytes, sender));
+            let (granted, mut receiver) = oneshot::channel();
+            self.state().waiting.push_back(Waiting {
+                bytes,
+                in_parts,
+                granted,
+            });
             let granted = loop {
                 self.admit();
                 let quiet_until = self.state().controller.quiet_until;
@@ -424,15 +443,20 @@ impl Gate {
         let mut refused = Vec::new();
         let mut state = self.state();
         let now = Instant::now();
-        while let Some((bytes, sender)) = state.waiting.pop_front() {
-            if sender.is_closed() {
+        while let Some(next) = state.waiting.pop_front() {
+            if next.granted.is_closed() {
                 continue;
             }
+            let bytes = if next.in_parts {
+                next.bytes.min(state.controller.part())
+            } else {
+                next.bytes
+            };
             if !state.controller.try_start(now, bytes) {
-                state.waiting.push_front((bytes, sender));
+                state.waiting.push_front(next);
                 break;
             }
-            if let Err(pass) = sender.send(self.pass(bytes, now)) {
+            if let Err(pass) = next.granted.send(self.pass(bytes, now)) {
                 // Its drop takes the lock, so not here.
                 refused.push(pass);
             }
@@ -448,17 +472,10 @@ impl Gate {
 }
 
 impl Pass {
-    /// What it was given for.
+    /// How much may go.
     pub(crate) fn bytes(&self) -> usize {
         // It was made of one.
         usize::try_from(self.bytes).unwrap_or(usize::MAX)
-    }
-
-    /// Carries only so many bytes.
-    pub(crate) fn shrink(&mut self, bytes: usize) {
-        let bytes = self.bytes.min(bytes as u64);
-        self.gate.state().controller.shrunk(self.bytes, bytes);
-        self.bytes = bytes;
     }
 
     /// How long this attempt may take.
@@ -743,6 +760,21 @@ mod tests {
         assert_eq!(gate.requests(), 1);
         drop(third);
         assert_eq!(gate.requests(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_part_carries_is_decided_when_its_turn_comes() {
+        let gate = Gate::new(Controller::new(Concurrency::Fixed(1), POOL));
+        let first = gate.enter_in_parts(LONGEST_RANGE).await;
+        assert_eq!(first.bytes() as u64, FIRST_PART);
+        let mut second = Box::pin(gate.enter_in_parts(LONGEST_RANGE));
+        let mut whole = Box::pin(gate.enter(LONGEST_RANGE));
+        assert!(futures::poll!(&mut second).is_pending());
+        assert!(futures::poll!(&mut whole).is_pending());
+        // It waits, and meanwhile the link turns out to break.
+        first.congested(How::Broken, None);
+        assert_eq!(second.await.bytes() as u64, FIRST_PART / 2);
+        assert_eq!(whole.await.bytes(), LONGEST_RANGE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,12 +53,15 @@ impl Pacer {
 }
 
 impl Lane {
-    /// Waits until a request of this size may go.
+    /// Waits until a part of so many bytes may go, and how much of them.
     async fn enter(&self, bytes: usize) -> Pass {
+        let mut most = bytes;
         if let Some(pacer) = &self.pacer {
-            tokio::time::sleep_until(pacer.reserve(Instant::now(), bytes)).await;
+            // What is reserved is an upper bound: the part may turn out smaller when its turn comes.
+            most = most.min(self.gate.part());
+            tokio::time::sleep_until(pacer.reserve(Instant::now(), most)).await;
         }
-        self.gate.enter(bytes as u64).await
+        self.gate.enter_in_parts(most).await
     }
 
     /// Tells the gate how an attempt ended.
@@ -117,17 +120,13 @@ impl Request for Put<'_> {
     const DOING: &'static str = "write to";
 
     async fn ready(&mut self) {
-        let most = self.lane.gate.part().min(self.bytes.len());
-        self.pass = Some(self.lane.enter(most).await);
+        self.pass = Some(self.lane.enter(self.bytes.len()).await);
     }
 
     /// One request: the next part.
     async fn attempt(&mut self, target: &Target) -> Result<Result<Integrity, Failure>> {
-        let mut pass = turn(&mut self.pass)?;
-        // The wait may have been long, and the link may have become worse meanwhile.
-        let most = pass.bytes().min(self.lane.gate.part());
-        let part = self.bytes.slice(..most);
-        pass.shrink(most);
+        let pass = turn(&mut self.pass)?;
+        let part = self.bytes.slice(..pass.bytes());
         let len = part.len() as u64;
         let crc = match self.crc {
             Some(crc) if part.len() == self.bytes.len() => crc,
@@ -201,7 +200,7 @@ impl Request for Compare<'_> {
     const DOING: &'static str = "read back";
 
     async fn ready(&mut self) {
-        self.pass = Some(self.lane.gate.enter(self.bytes.len() as u64).await);
+        self.pass = Some(self.lane.gate.enter(self.bytes.len()).await);
     }
 
     async fn attempt(&mut self, target: &Target) -> Result<Result<(), Failure>> {
