@@ -99,6 +99,14 @@ pub enum FaultAction {
     ExpireToken,
     /// It is answered as if it had been carried out, and is not.
     LoseUpdate,
+    /// It is accepted, and the operation that it begins fails. Means something on [`Plane::Arm`]
+    /// only.
+    FailOperation {
+        /// The error code (`AllocationFailed`).
+        code: String,
+        /// The message; `None` for the one that goes with the code.
+        message: Option<String>,
+    },
     /// What it writes is stored with this bit flipped, counted modulo the length.
     CorruptStored(u64),
     /// What it reads is answered with this bit flipped, counted modulo the length.
@@ -175,6 +183,10 @@ impl Active {
             Act::ExpireAccess => FaultAction::ExpireAccess,
             Act::ExpireToken => FaultAction::ExpireToken,
             Act::LoseUpdate => FaultAction::LoseUpdate,
+            Act::FailOperation { code, message } => FaultAction::FailOperation {
+                code: code.clone(),
+                message: message.clone(),
+            },
             Act::CorruptStored => FaultAction::CorruptStored(split_mix(&mut self.random)),
             Act::CorruptRead => FaultAction::CorruptRead(split_mix(&mut self.random)),
             Act::Limit { .. } => self

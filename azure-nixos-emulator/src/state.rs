@@ -163,6 +163,14 @@ pub(crate) enum Registration {
     Registered,
 }
 
+/// Whom a network interface is kept for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reservation {
+    /// The id of the machine.
+    pub(crate) machine: String,
+    pub(crate) until: SystemTime,
+}
+
 /// Everything.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -187,6 +195,9 @@ pub(crate) struct State {
     /// Template deployments, by id in lower case.
     #[serde(default)]
     pub(crate) deployments: BTreeMap<String, Deployment>,
+    /// Network interfaces that are kept for machines that were deleted, by id in lower case.
+    #[serde(default)]
+    pub(crate) reserved_interfaces: BTreeMap<String, Reservation>,
 }
 
 impl State {
@@ -208,6 +219,7 @@ impl State {
             directory: BTreeMap::new(),
             documents: BTreeMap::new(),
             deployments: BTreeMap::new(),
+            reserved_interfaces: BTreeMap::new(),
         })
     }
 

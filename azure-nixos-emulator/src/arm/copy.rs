@@ -83,7 +83,7 @@ impl Arm {
                 None => match state
                     .operations
                     .get(&operation)
-                    .map(|operation| &operation.work)
+                    .map(|operation| operation.work.seems())
                 {
                     Some(Work::ImageCopied(copying) | Work::VersionCopied(copying, _)) => {
                         copying.files.iter().map(|(_, to)| to.clone()).collect()

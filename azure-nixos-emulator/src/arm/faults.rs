@@ -1,6 +1,7 @@
 //! Faults as Resource Manager has them: an update that is lost, a token that expires early, an
 //! answer by rule.
 
+use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -9,19 +10,119 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::answer::Result;
 use super::call::Call;
+use super::copy::remove_if_there;
 use super::error::ArmError;
-use super::lro::Work;
-use super::{Arm, Context};
+use super::lro::{Operation, Work};
+use super::resources::set_state;
+use super::{Arm, Context, vms};
+use crate::fault::FaultAction;
 use crate::login;
 use crate::state::Inner;
 
 /// How many tokens are remembered that expired early. Each of them ends by itself within an hour.
 const REMEMBERED: usize = 1000;
 
+/// What becomes of a request that is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is carried out.
+    Carried,
+    /// It is answered as if it were.
+    Lost,
+    /// It is accepted, and what it begins fails.
+    Fails { code: String, message: String },
+}
+
+impl From<&FaultAction> for Fate {
+    fn from(action: &FaultAction) -> Self {
+        match action {
+            FaultAction::LoseUpdate => Self::Lost,
+            FaultAction::FailOperation { code, message } => Self::Fails {
+                code: code.clone(),
+                message: message_of(code, message.as_deref()),
+            },
+            _ => Self::Carried,
+        }
+    }
+}
+
+fn message_of(code: &str, message: Option<&str>) -> String {
+    message.map_or_else(|| format!("An injected fault: {code}."), str::to_owned)
+}
+
 impl Context<'_> {
+    /// Serves a request whose operations are going to fail.
+    pub(super) fn serve_failing(
+        &mut self,
+        serve: impl FnOnce(&mut Context<'_>) -> Result,
+        code: &str,
+        message: &str,
+    ) -> Result {
+        let before: HashSet<Uuid> = self.state.operations.keys().copied().collect();
+        let answer = serve(self);
+        for (id, operation) in &mut self.state.operations {
+            if !before.contains(id) && operation.is_running() {
+                let seems = std::mem::replace(&mut operation.work, Work::DiskUpdated);
+                operation.work = Work::Failing {
+                    seems: Box::new(seems),
+                    code: code.to_owned(),
+                    message: message.to_owned(),
+                };
+            }
+        }
+        answer
+    }
+
+    /// The end of an operation that was to fail; `None` while it has to wait for something.
+    pub(super) fn fail(
+        &mut self,
+        operation: &Operation,
+        seems: &Work,
+        code: &str,
+        message: &str,
+    ) -> Option<Result<Option<Value>>> {
+        let failure = || ArmError::compute(409, code, message);
+        let mut seeming = Operation {
+            work: seems.clone(),
+            ..operation.clone()
+        };
+        let resource = operation.resource.as_str();
+        // The guest does not report; the machine is there, and runs.
+        if code.starts_with("OSProvisioning") {
+            let result = self.finish(&seeming)?;
+            if result.is_ok() {
+                set_state(self.state.resource_mut(resource), "Failed");
+            }
+            return Some(result.and_then(|_| Err(failure())));
+        }
+        if let Some(copying) = seeming.work.copying_mut() {
+            // As if the copy had failed, which leaves no files.
+            copying.result.as_ref()?;
+            for (_, to) in &copying.files {
+                if let Err(error) = remove_if_there(to) {
+                    tracing::warn!(%error, path = %to.display(), "a copy nobody needs stays");
+                }
+            }
+            copying.result = Some(Err(message.to_owned()));
+            // Its own error would be of this service.
+            let _ = self.finish(&seeming)?;
+            return Some(Err(failure()));
+        }
+        if matches!(seems, Work::GroupDeleted) {
+            if let Some(group) = self.state.groups.get_mut(&resource.to_ascii_lowercase()) {
+                group.deleting = false;
+            }
+        } else {
+            set_state(self.state.resource_mut(resource), "Failed");
+            vms::power_failed(self, resource);
+        }
+        Some(Err(failure()))
+    }
+
     /// Answers as if the request had been carried out, and leaves everything as it was.
     ///
     /// The request is carried out on the state, which is then put back. What long operations began
@@ -86,7 +187,7 @@ impl Arm {
         message: Option<&str>,
         headers: &[(String, String)],
     ) -> Response<Body> {
-        let message = message.map_or_else(|| format!("An injected fault: {code}."), str::to_owned);
+        let message = message_of(code, message);
         let mut response = login::refused(call, status, code, &message, self.clock.now())
             .unwrap_or_else(|| {
                 let error = ArmError::compute(status, code, message);

@@ -109,9 +109,24 @@ pub(crate) enum Work {
         /// What is shown when it has succeeded.
         output: Option<Value>,
     },
+    /// It is going to fail, by a rule.
+    Failing {
+        /// What it is that fails.
+        seems: Box<Work>,
+        code: String,
+        message: String,
+    },
 }
 
 impl Work {
+    /// What it looks like to its client.
+    pub(crate) fn seems(&self) -> &Self {
+        match self {
+            Self::Lost { seems, .. } | Self::Failing { seems, .. } => seems,
+            work => work,
+        }
+    }
+
     /// The copy that it waits for, where it waits for one.
     pub(crate) fn copying(&self) -> Option<&Copying> {
         match self {
@@ -119,6 +134,7 @@ impl Work {
             | Self::DiskResized(copying, _)
             | Self::ImageCopied(copying)
             | Self::VersionCopied(copying, _) => Some(copying),
+            Self::Failing { seems, .. } => seems.copying(),
             _ => None,
         }
     }
@@ -130,6 +146,7 @@ impl Work {
             | Self::DiskResized(copying, _)
             | Self::ImageCopied(copying)
             | Self::VersionCopied(copying, _) => Some(copying),
+            Self::Failing { seems, .. } => seems.copying_mut(),
             _ => None,
         }
     }
@@ -184,7 +201,7 @@ impl Operation {
 
     pub(crate) fn is_deletion(&self) -> bool {
         matches!(
-            self.work,
+            self.work.seems(),
             Work::DiskDeleted
                 | Work::ImageDeleted
                 | Work::GalleryDeleted
@@ -646,7 +663,7 @@ impl Context<'_> {
     }
 
     /// Does what is left of an operation; `None` when it has to wait for something.
-    fn finish(&mut self, operation: &Operation) -> Option<Result<Option<Value>>> {
+    pub(super) fn finish(&mut self, operation: &Operation) -> Option<Result<Option<Value>>> {
         let id = operation.resource.as_str();
         match &operation.work {
             Work::DiskCreated => Some(disks::created(self, id)),
@@ -712,6 +729,11 @@ impl Context<'_> {
             Work::GroupDeleted => groups::deleted(self, id),
             Work::StorageCreated => Some(storage::created(self, id)),
             Work::Lost { output, .. } => Some(Ok(output.clone())),
+            Work::Failing {
+                seems,
+                code,
+                message,
+            } => self.fail(operation, seems, code, message),
         }
     }
 }

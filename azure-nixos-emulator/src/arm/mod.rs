@@ -63,6 +63,7 @@ pub(crate) use self::copy::remove_if_there;
 use self::answer::Answer;
 use self::call::Call;
 use self::error::ArmError;
+use self::faults::Fate;
 use self::id::{Kind, ResourceId};
 use self::journal::{Answered, Journal};
 use self::pace::Timing;
@@ -97,6 +98,8 @@ pub(crate) struct Settings {
     /// How many items an answer to a list has at most.
     pub(crate) page_size: Option<NonZeroUsize>,
     pub(crate) access: Access,
+    /// How long a network interface is kept for a machine that was deleted.
+    pub(crate) nic_reservation: Duration,
     /// What is done in another way than by default.
     pub(crate) assumed: Vec<Assumption>,
 }
@@ -291,7 +294,7 @@ impl Arm {
     }
 
     /// Answers a request. Blocks: on the lock, and on the files of the state.
-    fn answer(self: &Arc<Self>, call: &Call, is_lost: bool) -> Answer {
+    fn answer(self: &Arc<Self>, call: &Call, fate: &Fate) -> Answer {
         let now = self.clock.now();
         if let Err(error) = login::authenticate(
             &self.identity,
@@ -311,10 +314,10 @@ impl Arm {
         };
         let settled = context.settle();
         let base = call.base.as_deref().unwrap_or(&self.settings.arm_url);
-        let answer = if is_lost {
-            context.lose(route::answer)
-        } else {
-            route::answer(&mut context)
+        let answer = match fate {
+            Fate::Carried => route::answer(&mut context),
+            Fate::Lost => context.lose(route::answer),
+            Fate::Fails { code, message } => context.serve_failing(route::answer, code, message),
         };
         let answer = answer
             .and_then(|answer| pages::cut(call, base, self.settings.page_size, answer))
@@ -439,10 +442,10 @@ async fn serve(Extract(arm): Extract<Arc<Arm>>, request: Request<Body>) -> Respo
         response
     } else {
         let worker = Arc::clone(&arm);
-        let is_lost = action == FaultAction::LoseUpdate;
+        let fate = Fate::from(&action);
         let is_unanswered = action == FaultAction::ResetAfter;
         let answered = tokio::task::spawn_blocking(move || {
-            let answer = worker.answer(&call, is_lost);
+            let answer = worker.answer(&call, &fate);
             worker.respond(&call, answer, !is_unanswered)
         })
         .await;

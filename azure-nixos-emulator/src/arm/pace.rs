@@ -91,7 +91,7 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         }
         Work::StorageCreated => pace(17_000, Some(17), Some(17), Some(17)),
         Work::GroupDeleted => pace(30_000, Some(15), Some(15), Some(15)),
-        Work::Lost { seems, .. } => recorded(seems, resource),
+        Work::Lost { seems, .. } | Work::Failing { seems, .. } => recorded(seems, resource),
     }
 }
 

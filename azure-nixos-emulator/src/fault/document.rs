@@ -32,7 +32,7 @@ const SELECTORS: [&str; 12] = [
 ];
 
 /// What is done to them; a rule has one.
-const ACTIONS: [&str; 14] = [
+const ACTIONS: [&str; 15] = [
     "count",
     "respond",
     "delay",
@@ -45,6 +45,7 @@ const ACTIONS: [&str; 14] = [
     "expire-access",
     "expire-token",
     "lose-update",
+    "fail-operation",
     "corrupt",
     "limit",
 ];
@@ -114,6 +115,7 @@ impl FaultRule {
     /// | `expire-token` | `true`: the token of the request is expired |
     /// | `expire-access` | `true`: the access to the disk is expired |
     /// | `lose-update` | `true`: it is answered as done, and is not |
+    /// | `fail-operation` | `{ code, message }`: it is accepted, and fails when it is due |
     /// | `corrupt` | `"stored"` or `"read"`: a bit is flipped |
     /// | `limit` | `{ requests-per-second, mib-per-second }` |
     /// | `count` | `true`: nothing, but it is counted |
@@ -375,9 +377,22 @@ fn read_act(key: &str, value: &Value) -> Result<Act> {
         "expire-access" => switch(Act::ExpireAccess),
         "expire-token" => switch(Act::ExpireToken),
         "lose-update" => switch(Act::LoseUpdate),
+        "fail-operation" => read_failure(value),
         "limit" => read_limit(value),
         _ => switch(Act::Count),
     }
+}
+
+fn read_failure(value: &Value) -> Result<Act> {
+    let keys = table("fail-operation", value, &["code", "message"])?;
+    let code = keys.get("code").unwrap_or(&Value::Null);
+    let message = keys
+        .get("message")
+        .map(|message| text("fail-operation.message", message));
+    Ok(Act::FailOperation {
+        code: text("fail-operation.code", code)?.to_owned(),
+        message: message.transpose()?.map(str::to_owned),
+    })
 }
 
 fn read_respond(value: &Value) -> Result<Act> {

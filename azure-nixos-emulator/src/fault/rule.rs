@@ -62,6 +62,10 @@ pub(super) enum Act {
     ExpireAccess,
     ExpireToken,
     LoseUpdate,
+    FailOperation {
+        code: String,
+        message: Option<String>,
+    },
     CorruptStored,
     CorruptRead,
     Limit {
@@ -75,7 +79,7 @@ impl Act {
     pub(super) fn plane(&self) -> Option<Plane> {
         match self {
             Self::ExpireAccess | Self::CorruptStored | Self::CorruptRead => Some(Plane::Blob),
-            Self::ExpireToken => Some(Plane::Arm),
+            Self::ExpireToken | Self::FailOperation { .. } => Some(Plane::Arm),
             _ => None,
         }
     }
@@ -260,10 +264,11 @@ impl FaultRule {
         self
     }
 
-    /// The message of the answer that [`respond`](Self::respond) set; call it after that.
+    /// The message of the answer that [`respond`](Self::respond) set, or of the failure that
+    /// [`fail_operation`](Self::fail_operation) did; call it after that.
     #[must_use]
     pub fn message(mut self, text: &str) -> Self {
-        if let Act::Respond { message, .. } = &mut self.act {
+        if let Act::Respond { message, .. } | Act::FailOperation { message, .. } = &mut self.act {
             *message = Some(text.to_owned());
         }
         self
@@ -368,6 +373,21 @@ impl FaultRule {
         self.acting(Act::LoseUpdate)
     }
 
+    /// Accepts a request and lets the operation that it begins fail with this error code when it is
+    /// due: `AllocationFailed`, `OSProvisioningTimedOut`. What was to be made is there and `Failed`;
+    /// what was to be deleted stays. A machine whose guest is waited for in vain runs all the same: with
+    /// a code that begins with `OSProvisioning` everything is done first.
+    ///
+    /// Only PUT, PATCH, POST and DELETE on [`Plane::Arm`] match. One that is refused, or done when it
+    /// is answered, is served as ever.
+    #[must_use]
+    pub fn fail_operation(self, code: &str) -> Self {
+        self.acting(Act::FailOperation {
+            code: code.to_owned(),
+            message: None,
+        })
+    }
+
     /// Stores a Put Page with one bit flipped. The answer is that of the bytes that were sent,
     /// checksum included. Only such requests match.
     #[must_use]
@@ -468,6 +488,11 @@ impl FaultRule {
                 None
             }
             Act::LoseUpdate => Some(Operation::PUT_PAGE),
+            Act::FailOperation { .. }
+                if !matches!(seen.method, "PUT" | "PATCH" | "POST" | "DELETE") =>
+            {
+                return false;
+            }
             // One that clears has no bit that could flip.
             Act::CorruptStored if seen.bytes == 0 => return false,
             Act::CorruptStored => Some(Operation::PUT_PAGE),

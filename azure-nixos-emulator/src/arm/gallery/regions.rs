@@ -126,7 +126,7 @@ fn under_way<'a>(context: &'a Context<'_>, version: &Resource) -> Option<&'a Ope
 
 /// Whether a region waits for this operation.
 fn waits(operation: &Operation, region: &str) -> bool {
-    match &operation.work {
+    match operation.work.seems() {
         Work::VersionCopied(..) => true,
         Work::VersionUpdated(added) => added.iter().any(|added| added == region),
         _ => false,

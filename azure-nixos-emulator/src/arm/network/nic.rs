@@ -14,7 +14,7 @@ use super::super::names;
 use super::super::shape::{REFERENCE, REFERENCES, Shape, TAGS, TEXTS};
 use super::super::vms;
 use super::{ip_configurations, public_ip, referenced, referenced_subnet, vnet};
-use crate::state::State;
+use crate::state::{Reservation, State};
 
 const IP_CONFIGURATION: Shape = Shape::Object(&[
     ("id", Shape::Text),
@@ -348,8 +348,50 @@ fn finish(properties: &mut Value) {
 
 pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Result {
     super::delete(context, group, Kind::Nic, name, |context, nic| {
-        refuse_used(context.state, &nic.id)
+        refuse_used(context.state, &nic.id)?;
+        refuse_reserved(context, &nic.id, None)
     })
+}
+
+/// Keeps an interface for the machine that was deleted, for as long as it is kept here.
+pub(crate) fn reserve(context: &mut Context<'_>, id: &str, machine: &str) {
+    let span = context.arm.settings().nic_reservation;
+    let now = context.now;
+    let reserved = &mut context.state.reserved_interfaces;
+    reserved.retain(|_, reservation| reservation.until > now);
+    if !span.is_zero() {
+        let reservation = Reservation {
+            machine: machine.to_owned(),
+            until: now + span,
+        };
+        reserved.insert(id.to_ascii_lowercase(), reservation);
+    }
+}
+
+/// Refuses an interface that is kept for another machine than this one.
+pub(crate) fn refuse_reserved(
+    context: &Context<'_>,
+    id: &str,
+    machine: Option<&str>,
+) -> Result<()> {
+    let reserved = &context.state.reserved_interfaces;
+    match reserved.get(&id.to_ascii_lowercase()) {
+        Some(reservation)
+            if reservation.until > context.now
+                && !machine.is_some_and(|machine| same(machine, &reservation.machine)) =>
+        {
+            let seconds = context.arm.settings().nic_reservation.as_secs();
+            Err(ArmError::network(
+                400,
+                "NicReservedForAnotherVm",
+                format!(
+                    "Network Interface {id} is reserved for virtual machine {} for {seconds} seconds. Use another one, or try again after {seconds} seconds.",
+                    reservation.machine
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses an interface that a virtual machine has.

@@ -466,6 +466,7 @@ pub(super) fn interfaces(context: &Context<'_>, body: &Value) -> Result<Vec<Stri
         if devices::is_anothers(context, &nic.id, body["id"].as_str().unwrap_or_default()) {
             nic::refuse_used(context.state, &nic.id)?;
         }
+        nic::refuse_reserved(context, &nic.id, body["id"].as_str())?;
         primaries += usize::from(interface["properties"]["primary"] == true);
         found.push(nic.id.clone());
     }

@@ -22,6 +22,7 @@ use super::disks;
 use super::error::{ArmError, Origin};
 use super::id::{Kind, same};
 use super::lro::{Dialect, Work};
+use super::network::nic;
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
 use super::skus::{self, Size};
@@ -32,7 +33,7 @@ pub(crate) use self::create::created;
 pub(crate) use self::devices::disks_changed;
 pub(crate) use self::generalize::storage_profile;
 pub(crate) use self::machine::follow as follow_machines;
-pub(crate) use self::power::{act, powered};
+pub(crate) use self::power::{act, power_failed, powered};
 pub(crate) use self::shape::IDENTITY;
 pub(crate) use self::view::{instance_view, power_names};
 
@@ -382,9 +383,13 @@ fn delete_with(context: &mut Context<'_>, machine: Resource) -> Result<Option<Va
         }
     }
     for (interface, goes) in interfaces_of(&machine.body) {
-        let (Some(interface), true) = (interface, goes) else {
+        let Some(interface) = interface else {
             continue;
         };
+        if !goes {
+            nic::reserve(context, &interface, &machine.id);
+            continue;
+        }
         let removed = context.state.remove(&interface);
         let configurations = removed
             .iter()

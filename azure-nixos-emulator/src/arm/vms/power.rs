@@ -109,6 +109,18 @@ pub(crate) fn powered(
     Some(Ok(None))
 }
 
+/// An operation failed before it did anything: a machine on its way to some state is not there.
+pub(crate) fn power_failed(context: &mut Context<'_>, id: &str) {
+    let Some(Inner::Vm(vm)) = context.state.resource(id).map(|machine| &machine.inner) else {
+        return;
+    };
+    match vm.power {
+        Power::Starting => set_power(context, id, Power::Deallocated),
+        Power::Stopping | Power::Deallocating => set_power(context, id, Power::Running),
+        Power::Running | Power::Stopped | Power::Deallocated => {}
+    }
+}
+
 /// Sets what the instance view shows.
 pub(super) fn set_power(context: &mut Context<'_>, id: &str, power: Power) {
     let now = context.now;

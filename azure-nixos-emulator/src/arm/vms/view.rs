@@ -6,6 +6,7 @@ use super::super::Context;
 use super::super::answer::{Answer, Result};
 use super::super::clock_text::timestamp;
 use super::super::id::Kind;
+use super::super::lro::Status;
 use super::{content, diagnostics};
 use crate::state::{Inner, Power, Resource};
 
@@ -27,6 +28,18 @@ pub(crate) fn power_names(power: Power) -> (&'static str, &'static str) {
     }
 }
 
+/// How the last operation on a machine failed, as long as that is remembered.
+fn failure<'a>(context: &'a Context<'_>, id: &str) -> Option<(&'a str, &'a str)> {
+    let operations = context.state.operations.values();
+    let last = operations
+        .filter(|operation| operation.resource.eq_ignore_ascii_case(id))
+        .max_by_key(|operation| operation.ended)?;
+    match &last.status {
+        Status::Failed { code, message, .. } => Some((code, message)),
+        Status::Running | Status::Succeeded(_) => None,
+    }
+}
+
 /// The view of one machine. The agent is not ready, as there is none.
 pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
     let Inner::Vm(vm) = &machine.inner else {
@@ -41,15 +54,35 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         "Info"
     };
     let (power, shown) = power_names(vm.power);
+    let mut first = json!({
+        "code": format!("ProvisioningState/{}", provisioning.to_ascii_lowercase()),
+        "level": level,
+        "displayStatus": format!("Provisioning {}", provisioning.to_ascii_lowercase()),
+        "time": time,
+    });
+    if provisioning == "Failed"
+        && let Some((code, message)) = failure(context, &machine.id)
+    {
+        first["code"] = json!(format!("ProvisioningState/failed/{code}"));
+        first["message"] = json!(message);
+    }
     let mut statuses = json!([
-        {
-            "code": format!("ProvisioningState/{}", provisioning.to_ascii_lowercase()),
-            "level": level,
-            "displayStatus": format!("Provisioning {}", provisioning.to_ascii_lowercase()),
-            "time": time,
-        },
+        first,
         { "code": format!("PowerState/{power}"), "level": "Info", "displayStatus": shown },
     ]);
+    // It was not made of a generalized image: nobody is provisioned in it.
+    if properties.get("osProfile").is_none()
+        && let Some(statuses) = statuses.as_array_mut()
+    {
+        statuses.insert(
+            0,
+            json!({
+                "code": "OSState/specialized",
+                "level": "Info",
+                "displayStatus": "VM specialized",
+            }),
+        );
+    }
     if vm.guest.generalized
         && let Some(statuses) = statuses.as_array_mut()
     {

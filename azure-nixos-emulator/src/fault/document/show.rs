@@ -114,6 +114,13 @@ fn show_act(act: &Act) -> (&'static str, Value) {
         Act::ExpireAccess => ("expire-access", json!(true)),
         Act::ExpireToken => ("expire-token", json!(true)),
         Act::LoseUpdate => ("lose-update", json!(true)),
+        Act::FailOperation { code, message } => {
+            let mut failure = json!({ "code": code });
+            if let Some(message) = message {
+                failure["message"] = json!(message);
+            }
+            ("fail-operation", failure)
+        }
         Act::CorruptStored => ("corrupt", json!("stored")),
         Act::CorruptRead => ("corrupt", json!("read")),
         Act::Limit {

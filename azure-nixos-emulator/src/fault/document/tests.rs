@@ -70,6 +70,12 @@ const ALL: &str = r#"
     operation = "disks.delete"
     lose-update = true
     [[rule]]
+    operation = "virtualMachines.createOrUpdate"
+    fail-operation = { code = "AllocationFailed", message = "No room." }
+    [[rule]]
+    operation = "virtualMachines.start"
+    fail-operation = { code = "AllocationFailed" }
+    [[rule]]
     plane = "blob"
     corrupt = "stored"
     [[rule]]
@@ -124,6 +130,10 @@ fn a_document_says_what_the_builder_says() {
         blob().expire_access(),
         on("disks.grantAccess").expire_token(),
         on("disks.delete").lose_update(),
+        on("virtualMachines.createOrUpdate")
+            .fail_operation("AllocationFailed")
+            .message("No room."),
+        on("virtualMachines.start").fail_operation("AllocationFailed"),
         blob().corrupt_stored(),
         blob().corrupt_read(),
         blob().limit_requests(500).limit_bandwidth(60),
@@ -241,6 +251,14 @@ fn a_mistake_is_named_with_what_is_allowed() {
         (
             "plane = 'blob'\nrespond = { status = 400, code = 'X', headers = { 'a b' = 'c' } }",
             "HTTP has no header `a b: c`",
+        ),
+        (
+            "plane = 'blob'\nfail-operation = { code = 'X' }",
+            "`fail-operation` is for plane \"arm\"",
+        ),
+        (
+            "plane = 'arm'\nfail-operation = { message = 'X' }",
+            "`fail-operation.code` is missing",
         ),
         (
             "plane = 'arm'\nexpire-access = true",
