@@ -63,6 +63,11 @@ impl Undo {
         }
     }
 
+    /// Whether something stays on failure.
+    pub(crate) fn keeps_something(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// The result, with everything undone if it is an error; the error then says what became of
     /// what was made.
     pub(crate) async fn finish<T>(self, work: &Work, result: Result<T>) -> Result<T> {

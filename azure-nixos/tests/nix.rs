@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use azure_nixos::nix::{BuiltImage, Installable, Nix, NixEvent, NixFlavour};
+use azure_nixos::nix::{BuiltImage, Installable, InstallableSource, Nix, NixEvent, NixFlavour};
 use azure_nixos::{Error, ErrorKind, Result};
 use tempfile::TempDir;
 
@@ -122,6 +122,20 @@ impl Store {
         let error = self.build(what).await.unwrap_err();
         eprintln!("{}\n", error.report());
         error
+    }
+
+    /// What nothing holds goes.
+    fn collect(&self) {
+        let output = self.command("nix-store").arg("--gc").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Takes a built image away again.
+    fn delete(&self, path: &Path, image: BuiltImage) {
+        drop(image);
+        let mut command = self.command("nix-store");
+        let output = command.arg("--delete").arg(path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     fn git(&self, directory: &str, arguments: &[&str]) {
@@ -391,17 +405,103 @@ async fn store_paths() {
 }
 
 #[tokio::test]
+async fn what_would_be_built_is_known_before_it_is() {
+    let store = store_or_skip!();
+    let system = format!("{}-linux", std::env::consts::ARCH);
+    for what in [
+        Installable::file("image.nix"),
+        Installable::expr("import ./image.nix { label = \"expr\"; }"),
+        Installable::flake("flake#host"),
+        Installable::flake("flake#own"),
+        Installable::flake("flake#azure-image"),
+        Installable::flake("flake"),
+    ] {
+        let evaluation = store.nix().evaluate(what.clone(), |_| {}).join();
+        let evaluation = evaluation.await.unwrap();
+        assert_eq!(
+            evaluation.system.as_deref(),
+            Some(system.as_str()),
+            "{what}"
+        );
+        assert_eq!(evaluation.required_features, [] as [String; 0]);
+        assert!(evaluation.derivation.as_ref().unwrap().exists());
+        let path = evaluation.store_path().unwrap().to_owned();
+        assert!(!path.exists(), "{what} was built");
+        // What is evaluated is held until it is built.
+        if matches!(what.source(), InstallableSource::File(_)) {
+            store.collect();
+        }
+        let image = store
+            .nix()
+            .realise(evaluation, |_| {})
+            .join()
+            .await
+            .unwrap();
+        assert_eq!(image.store_path, path, "{what}");
+        store.delete(&path, image);
+    }
+    let kvm = store.nix().evaluate(Installable::file("kvm.nix"), |_| {});
+    assert_eq!(kvm.join().await.unwrap().required_features, ["kvm"]);
+    // A path needs no Nix at all.
+    let object = store.file("00000000000000000000000000000000-image");
+    let nix = Nix::new().programs("/nowhere");
+    let evaluation = nix.evaluate(Installable::store_path(&object), |_| {});
+    let evaluation = evaluation.join().await.unwrap();
+    assert_eq!(evaluation.store_path(), Some(object.as_path()));
+    assert_eq!(evaluation.derivation, None);
+}
+
+#[tokio::test]
+async fn outputs_that_are_not_the_first() {
+    let store = store_or_skip!();
+    let text = |all: &str, wanted: &str| {
+        format!(
+            "let d = derivation {{ name = \"parts\"; outputs = [ {all} ]; system = builtins.currentSystem; \
+             builder = \"/bin/sh\"; PATH = \"/usr/bin:/bin\"; \
+             args = [ \"-ec\" \"mkdir $image $doc; echo x > $image/a.vhd; echo y > $doc/readme\" ]; }}; in d{wanted}"
+        )
+    };
+    let nix = store.nix().out_link("result");
+    for (all, wanted) in [("\"image\" \"doc\"", ""), ("\"doc\" \"image\"", ".image")] {
+        let what = Installable::expr(text(all, wanted));
+        let image = nix.start(what, |_| {}).join().await.unwrap();
+        assert_eq!(fs::read_to_string(&image.image).unwrap(), "x\n");
+        // Nix names the link after the output.
+        let link = image.out_link().unwrap();
+        assert_eq!(link, store.file("result-image"));
+        assert_eq!(fs::read_link(link).unwrap(), image.store_path);
+    }
+    let error = store
+        .error(Installable::expr(text("\"image\" \"doc\"", ".doc")))
+        .await;
+    assert!(error.to_string().ends_with("it has readme"), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_is_held_by_a_link_of_its_own() {
+    let store = store_or_skip!();
+    let image = store.file_image("image.nix").await.unwrap();
+    let path = image.image.clone();
+    let link = store.file("deep/down/held");
+    store.nix().hold(&image, &link).await.unwrap();
+    drop(image);
+    store.collect();
+    assert!(path.exists());
+    fs::remove_file(&link).unwrap();
+    store.collect();
+    assert!(!path.exists());
+
+    let image = store.file_image("image.nix").await.unwrap();
+    fs::write(&link, "mine").unwrap();
+    let error = store.nix().hold(&image, &link).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(fs::read_to_string(&link).unwrap(), "mine");
+}
+
+#[tokio::test]
 async fn the_root_holds_while_the_image_is_used() {
     let store = store_or_skip!();
-    let collect = || {
-        let status = store
-            .command("nix-store")
-            .arg("--gc")
-            .output()
-            .unwrap()
-            .status;
-        assert!(status.success());
-    };
+    let collect = || store.collect();
     let image = store.file_image("image.nix").await.unwrap();
     let (path, link) = (image.image.clone(), image.out_link().unwrap().to_owned());
     collect();
@@ -686,16 +786,27 @@ fn fake_program(root: &Path, name: &str, script: &str) -> PathBuf {
     directory
 }
 
+/// In place of what evaluates.
 fn fake(root: &Path, script: &str) -> PathBuf {
-    fake_program(root, "nix-build", script)
+    fake_program(root, "nix-instantiate", script)
+}
+
+/// In place of what builds, and a derivation to build with it.
+fn fake_build(root: &Path, script: &str) -> (Nix, Installable) {
+    let nix = Nix::new().programs(fake_program(root, "nix-store", script));
+    let derivation = root.join("00000000000000000000000000000000-image.drv");
+    fs::write(&derivation, "none that can be read").unwrap();
+    (nix, Installable::store_path(derivation))
 }
 
 #[tokio::test]
 async fn nix_killed_in_the_middle() {
     let store = store_or_skip!();
     let pid_file = store.file("pid");
-    let script = format!("echo $$ > '{}'; exec nix-build \"$@\"", pid_file.display());
-    let nix = store.nix().programs(fake(store.root.path(), &script));
+    let script = format!("echo $$ > '{}'; exec nix-store \"$@\"", pid_file.display());
+    fake(store.root.path(), "exec nix-instantiate \"$@\"");
+    let programs = fake_program(store.root.path(), "nix-store", &script);
+    let nix = store.nix().programs(programs);
     let operation = nix.start(Installable::file("slow.nix"), |_| {});
     let pid = content(&pid_file).await;
     let killed = Command::new("kill").args(["-9", &pid]).status().unwrap();
@@ -785,7 +896,10 @@ async fn what_outlives_nix_does_not_hold_us() {
         .join()
         .await
         .unwrap_err();
-    assert_eq!(error.to_string(), "nix-build failed with exit code 1 on 1");
+    assert_eq!(
+        error.to_string(),
+        "nix-instantiate failed with exit code 1 on 1"
+    );
     assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
@@ -808,13 +922,9 @@ async fn a_hundred_megabytes_of_output_need_no_memory() {
         echo >&2
         head -c 50000000 /dev/zero | tr '\0' x >&2
         exit 100"#;
-    let nix = Nix::new().programs(fake(root.path(), script));
+    let (nix, derivation) = fake_build(root.path(), script);
     let before = peak_memory();
-    let error = nix
-        .start(Installable::expr("1"), |_| {})
-        .join()
-        .await
-        .unwrap_err();
+    let error = nix.start(derivation, |_| {}).join().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Build);
     let grown = peak_memory() - before;
     // Other tests run beside this one; the output alone would be ten times as much.

@@ -9,17 +9,16 @@ use futures::future::BoxFuture;
 
 use super::disk::{self as upload, Found, Spec};
 use super::generation;
+use super::origin::{self, Held, Opened};
 use super::{CONTENT_TAG, ImageSource};
 use crate::arm::compute::{DISKS, IMAGES, Image};
 use crate::arm::{Client, Location, Named, ResourceId};
 use crate::azure::Azure;
 use crate::blocking::blocking;
-use crate::disk::{
-    self, DiskImage, DiskSource, Generations, Identified, InspectOptions, Severity, limits,
-};
+use crate::disk::{DiskSource, Identified, limits};
 use crate::group::{Fallback, Place};
 use crate::handle::{Handle, Work};
-use crate::nix::{self, BuiltImage, Nix};
+use crate::nix::Nix;
 use crate::progress::Phase;
 use crate::undo::Undo;
 use crate::upload::{UploadOptions, UploadReport};
@@ -85,8 +84,8 @@ pub struct UploadedImage {
     pub generation: Generation,
     /// The managed disk that was uploaded, when it was kept.
     pub disk_id: Option<ResourceId>,
-    /// The file that was uploaded.
-    pub file: PathBuf,
+    /// The disk image; `None` when an image with this content was there, and nothing was built.
+    pub file: Option<PathBuf>,
     /// How it was uploaded; `None` when it was there already.
     pub upload: Option<UploadReport>,
     /// Time for everything.
@@ -181,7 +180,7 @@ impl ImageBuilder {
 
         // A file is looked at before the login is: a wrong name should not cost a round trip.
         let early = match &source {
-            ImageSource::File(path) => Some(open(path.clone()).await?),
+            ImageSource::File(path) => Some(Opened::file(path.clone()).await?),
             ImageSource::Nix(_) => None,
         };
         let client = Client::new(&self.azure)?;
@@ -198,30 +197,35 @@ impl ImageBuilder {
             .interruptible(client.image(&client.resource_id(&self.group, IMAGES, &self.name)))
             .await?;
 
-        let built = match &source {
-            ImageSource::Nix(installable) => Some(
-                self.nix
-                    .build(
-                        installable,
-                        nix::show_progress(work.progress.clone()),
-                        &work.cancel,
-                    )
-                    .await?,
-            ),
-            ImageSource::File(_) => None,
+        let outcome = |generation, file, warnings| Outcome {
+            name: self.name.clone(),
+            place: place.clone(),
+            generation,
+            file,
+            started,
+            warnings,
         };
-        let (opened, built) = match (early, built) {
-            (Some(opened), _) => (opened, None),
-            (None, Some(built)) => {
-                let mut opened = open(built.image.clone()).await?;
-                opened.known_identity = Some(built.store_path.display().to_string());
-                (opened, Some(built))
+        let opened = match (early, &source) {
+            (Some(opened), _) => opened,
+            (None, ImageSource::Nix(what)) => {
+                let evaluation = origin::evaluate(&self.nix, what, &work).await?;
+                // What is there need not be built, and what is not this need not be built either.
+                if let (Some(existing), Some(path)) = (&existing, evaluation.store_path()) {
+                    let there = existing.properties.hyper_v_generation;
+                    // Azure takes an image that says nothing for one of the first.
+                    let generation = self.generation.or(there).unwrap_or(Generation::V1);
+                    let outcome = outcome(generation, None, Vec::new());
+                    let id = reuse(existing, &path.display().to_string(), &outcome)?;
+                    tracing::info!("the image {} has this content already", self.name);
+                    return Ok(outcome.done(id, None, None));
+                }
+                Opened::built(&self.nix, evaluation, &work).await?
             }
-            (None, None) => {
+            (None, ImageSource::File(_)) => {
                 return Err(Error::new(ErrorKind::Internal, "an image without a source"));
             }
         };
-        let warnings = opened.warnings;
+        let held = Held::new(opened.built, &self.nix, self.options.journal_directory());
         let generation = generation::choose(opened.generations, self.generation)?;
 
         work.progress
@@ -236,16 +240,10 @@ impl ImageBuilder {
             .await?;
         let source: Arc<dyn DiskSource> = Arc::new(Identified::new(opened.image, identity.clone()));
 
-        let outcome = Outcome {
-            name: self.name.clone(),
-            place: place.clone(),
-            generation,
-            file: opened.file,
-            started,
-            warnings,
-        };
+        let outcome = outcome(generation, Some(opened.file.clone()), opened.warnings);
         if let Some(existing) = existing {
-            let id = reuse(existing, &identity, &outcome)?;
+            let id = reuse(&existing, &identity, &outcome)?;
+            held.let_go().await;
             tracing::info!("the image {} has this content already", self.name);
             return Ok(outcome.done(id, None, None));
         }
@@ -281,8 +279,13 @@ impl ImageBuilder {
             keep_disk: self.keep_disk,
         };
         let result = making.make(source, &work, outcome, &mut undo).await;
+        let is_kept = undo.keeps_something();
         let result = undo.finish(&work, result).await;
-        release(built).await;
+        if result.is_err() && is_kept {
+            held.for_later().await;
+        } else {
+            held.let_go().await;
+        }
         result
     }
 }
@@ -328,7 +331,7 @@ impl Making<'_> {
         // An upload takes its time. An image that came into being meanwhile would be replaced by the
         // request, and deleted by the undo.
         let id = match work.interruptible(client.image(&image_id)).await? {
-            Some(existing) => reuse(existing, &spec.identity, &outcome)?,
+            Some(existing) => reuse(&existing, &spec.identity, &outcome)?,
             None => self.create(&disk_id, work, undo).await?.unwrap_or(image_id),
         };
 
@@ -381,7 +384,7 @@ struct Outcome {
     name: String,
     place: Place,
     generation: Generation,
-    file: PathBuf,
+    file: Option<PathBuf>,
     started: Instant,
     warnings: Vec<String>,
 }
@@ -408,45 +411,11 @@ impl Outcome {
     }
 }
 
-/// A disk image that Azure would take.
-struct Opened {
-    file: PathBuf,
-    image: Arc<DiskImage>,
-    generations: Generations,
-    known_identity: Option<String>,
-    warnings: Vec<String>,
-}
-
-/// Opens a disk image and refuses what Azure would refuse.
-async fn open(path: PathBuf) -> Result<Opened> {
-    blocking(move || {
-        // Says everything that is wrong in the same words as `inspect` does.
-        let inspection = disk::inspect(&path, InspectOptions::quick())?;
-        inspection.check()?;
-        let image = DiskImage::open(&path)?;
-        limits::check_os_disk_size(image.virtual_size())?;
-        let warnings = inspection
-            .findings
-            .iter()
-            .filter(|finding| finding.severity == Severity::Warning)
-            .map(|finding| format!("{}: {}", finding.what, finding.remedy))
-            .collect();
-        Ok(Opened {
-            file: path,
-            generations: inspection.generations,
-            image: Arc::new(image),
-            known_identity: None,
-            warnings,
-        })
-    })
-    .await
-}
-
 /// The id of an image that is there, if it is what would be made.
 ///
 /// # Errors
 /// [`ErrorKind::AlreadyExists`] when it is not.
-fn reuse(existing: Image, identity: &str, wanted: &Outcome) -> Result<ResourceId> {
+fn reuse(existing: &Image, identity: &str, wanted: &Outcome) -> Result<ResourceId> {
     let state = existing.properties.provisioning_state.as_deref();
     let same = existing
         .tags
@@ -455,8 +424,8 @@ fn reuse(existing: Image, identity: &str, wanted: &Outcome) -> Result<ResourceId
     let whole = state.is_some_and(|state| state.eq_ignore_ascii_case("Succeeded"));
     let as_asked = existing.properties.hyper_v_generation == Some(wanted.generation);
     let there = Location::new(&existing.location)? == wanted.place.location;
-    match existing.id {
-        Some(id) if same && whole && as_asked && there => Ok(id),
+    match &existing.id {
+        Some(id) if same && whole && as_asked && there => Ok(id.clone()),
         _ => {
             let what = if !same {
                 "it is not one of this content".to_owned()
@@ -490,18 +459,6 @@ fn disk_name(image: &str) -> String {
     image.replace('.', "-")
 }
 
-/// Lets the garbage collector have the image again. That is a file operation.
-async fn release(built: Option<BuiltImage>) {
-    if let Some(built) = built {
-        // A link that cannot be removed holds disk space and nothing else.
-        let _ = blocking(move || {
-            drop(built);
-            Ok(())
-        })
-        .await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -525,11 +482,11 @@ mod tests {
                 name: "web".to_owned(),
                 place: Place::of("g", "westus2"),
                 generation,
-                file: PathBuf::new(),
+                file: None,
                 started: Instant::now(),
                 warnings: Vec::new(),
             };
-            reuse(image, "sha256:a", &wanted)
+            reuse(&image, "sha256:a", &wanted)
         };
         reuse(image("sha256:a", "Succeeded"), Generation::V2).unwrap();
         let mut elsewhere = image("sha256:a", "Succeeded");

@@ -7,6 +7,7 @@ mod access;
 mod builder;
 mod disk;
 mod generation;
+mod origin;
 mod source;
 
 pub use access::DiskAccess;

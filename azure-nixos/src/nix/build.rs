@@ -1,119 +1,80 @@
-//! The way from an installable to a file: evaluate, build, look into the output.
+//! The way from what was evaluated to a file: build, and look into the output.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
-
-use super::command::{self, Asked, Command};
+use super::BuiltImage;
+use super::command::{self, Command};
+use super::evaluate::BuildAnswer;
+use super::evaluation::{Evaluation, Step};
 use super::event::{MessageLevel, NixEvent};
-use super::failure;
-use super::flake::{Flake, Target};
-use super::installable::{Installable, Source, store_object};
+use super::flake::Flake;
+use super::installable::Installable;
 use super::output::{self, Search};
-use super::process::{self, Finished, NOT_INSTALLED};
-use super::quote;
+use super::process::NOT_INSTALLED;
 use super::root::OutLink;
-use super::{BuiltImage, Nix};
+use super::run::{Run, answer};
 use crate::blocking::blocking;
 use crate::{Error, ErrorKind, Result};
 
-pub(super) async fn build(
-    nix: &Nix,
-    what: &Installable,
-    events: &(dyn Fn(NixEvent) + Send + Sync),
-    cancel: &CancellationToken,
-) -> Result<BuiltImage> {
-    what.check()?;
-    let base = process::base(nix.launcher.directory.as_deref())?;
-    let run = Run {
-        nix,
-        what,
-        events,
-        cancel,
-    };
-    match &what.source {
-        Source::File(path) => {
-            // Without the `./` that people type.
-            let file: PathBuf = base.join(path).components().collect();
-            let checked = blocking(move || check_file(&file).map(|()| file)).await?;
-            run.expression(Some(&checked), &base).await
-        }
-        Source::Lookup(_) | Source::Expression(_) => run.expression(None, &base).await,
-        Source::Flake(reference) => {
-            let (reference, directory) = (reference.clone(), base.clone());
-            let flake = blocking(move || Flake::parse(&reference, &directory)).await?;
-            run.flake(&flake, &base).await
-        }
-        Source::StorePath(path) => run.store_path(&base.join(path), &base).await,
-    }
-}
-
-struct Run<'a> {
-    nix: &'a Nix,
-    what: &'a Installable,
-    events: &'a (dyn Fn(NixEvent) + Send + Sync),
-    cancel: &'a CancellationToken,
-}
-
-/// What `hosts.nix` answers.
-#[derive(Debug, Deserialize)]
-struct HostAnswer {
-    kind: String,
-    names: Vec<String>,
-}
-
-/// An entry of what `nix build --json` answers.
-#[derive(Debug, Deserialize)]
-struct BuildAnswer {
-    #[serde(default)]
-    outputs: std::collections::BTreeMap<String, Option<PathBuf>>,
-}
-
 impl Run<'_> {
-    async fn expression(&self, file: Option<&Path>, base: &Path) -> Result<BuiltImage> {
-        let expression = command::expression(self.what, file, Asked::Image)?;
-        let link = self.link(base).await?;
-        self.evaluating(&self.what.to_string());
-        let options = &self.nix.options;
-        let build = command::build_expression(&expression, self.what, options, link.path());
-        let finished = self.succeed(&build, &self.what.to_string()).await?;
-        let outputs = finished.lines().into_iter().map(PathBuf::from).collect();
-        let expression = command::expression(self.what, file, Asked::FileName)?;
-        let ask = command::expression_file_name(&expression, self.what, options);
-        self.locate(outputs, link, Some(ask)).await
+    /// Builds what was evaluated.
+    pub(super) async fn realise(&self, evaluation: Evaluation) -> Result<BuiltImage> {
+        match evaluation.step {
+            Step::Derivation { target, root, ask } => {
+                let gone = evaluation.derivation.filter(|_| root.is_none());
+                let built = self.derivation(&target, ask, gone).await;
+                // It has held the derivation until now.
+                let _ = blocking(move || {
+                    drop(root);
+                    Ok(())
+                })
+                .await;
+                built
+            }
+            Step::Flake { flake, attribute } => self.flake(&flake, &attribute).await,
+            Step::StorePath {
+                path,
+                object,
+                there,
+            } => self.store_path(path, object, there).await,
+        }
     }
 
-    async fn flake(&self, flake: &Flake, base: &Path) -> Result<BuiltImage> {
-        let name = self.what.to_string();
-        self.evaluating(&name);
-        let (attribute, tried) = match &flake.target {
-            Target::Default => (String::new(), None),
-            Target::Attribute(attribute) => (attribute.clone(), None),
-            Target::Host(host) => match self.host(flake, host).await? {
-                Host::Image(attribute) => (attribute, None),
-                Host::Unknown(hosts) => return Err(no_host(&name, host, &hosts)),
-            },
-            Target::Name { host, attribute } => match self.host(flake, host).await? {
-                Host::Image(attribute) => (attribute, None),
-                Host::Unknown(hosts) => (attribute.clone(), Some((host, hosts))),
-            },
-        };
-        let link = self.link(base).await?;
-        let options = &self.nix.options;
-        let build = command::build_flake(flake, &attribute, options, link.path());
-        let finished = self.run(&build).await?;
+    /// `named` is the derivation where it is what the user named: it need not be there.
+    async fn derivation(
+        &self,
+        target: &Path,
+        ask: Option<Command>,
+        named: Option<PathBuf>,
+    ) -> Result<BuiltImage> {
+        let link = self.link(self.nix.out_link.clone()).await?;
+        let command = command::realise(target, &self.nix.options, link.path());
+        let finished = self.run(&command).await?;
         if !finished.status.success() {
-            let error = failure::explain(&name, build.program, &finished);
-            if !lacks_attribute(&finished) {
-                return Err(error);
-            }
-            return Err(match tried {
-                Some((host, hosts)) => no_attribute(&name, host, &attribute, &hosts),
-                None => not_provided(&name, &attribute, &finished),
+            let error = self.explain(&command, &finished);
+            return Err(match named {
+                Some(path) if !path.exists() => not_in_store(&path, false).with_source(error),
+                _ => error,
             });
         }
+        // `nix-store` answers with the links it has made.
+        let links = finished.lines();
+        let outputs = blocking(move || {
+            let resolve = |line: &String| Path::new(line).canonicalize();
+            links
+                .iter()
+                .map(|line| resolve(line).map_err(|e| Error::io("read", Path::new(line), e)))
+                .collect()
+        })
+        .await?;
+        self.locate(outputs, link, ask).await
+    }
+
+    async fn flake(&self, flake: &Flake, attribute: &str) -> Result<BuiltImage> {
+        let link = self.link(self.nix.out_link.clone()).await?;
+        let options = &self.nix.options;
+        let command = command::build_flake(flake, attribute, options, link.path());
+        let finished = self.succeed(&command).await?;
         let answers: Vec<BuildAnswer> = answer(&finished, "nix build")?;
         let outputs = answers
             .into_iter()
@@ -121,67 +82,12 @@ impl Run<'_> {
             .flatten()
             .collect();
         let ask =
-            (!attribute.is_empty()).then(|| command::flake_file_name(flake, &attribute, options));
+            (!attribute.is_empty()).then(|| command::flake_file_name(flake, attribute, options));
         self.locate(outputs, link, ask).await
     }
 
-    async fn host(&self, flake: &Flake, host: &str) -> Result<Host> {
-        let finished = self
-            .run(&command::probe_host(flake, host, &self.nix.options))
-            .await?;
-        if !finished.status.success() {
-            if lacks_attribute(&finished) {
-                return Ok(Host::Unknown(Vec::new()));
-            }
-            let name = self.what.to_string();
-            return Err(failure::explain(&name, command::Program::Nix, &finished));
-        }
-        let answer: HostAnswer = answer(&finished, "nix eval")?;
-        let system = ["nixosConfigurations".to_owned(), host.to_owned()];
-        match answer.kind.as_str() {
-            "image" => {
-                let middle = ["config", "system", "build"].map(str::to_owned);
-                let path = [&system[..], &middle[..], &answer.names[..]].concat();
-                Ok(Host::Image(quote::attribute_path(&path)?))
-            }
-            "unknown" => Ok(Host::Unknown(answer.names)),
-            _ => {
-                let system = quote::attribute_path(&system)?;
-                Err(failure::no_image(&system, &answer.names))
-            }
-        }
-    }
-
-    async fn store_path(&self, path: &Path, base: &Path) -> Result<BuiltImage> {
-        let typed = path.to_owned();
-        // `./result` is a link into the store.
-        let (path, there) = blocking(move || {
-            let resolved = match store_object(&typed) {
-                Some(_) => typed,
-                None => typed.canonicalize().unwrap_or(typed),
-            };
-            let there = resolved.symlink_metadata().is_ok();
-            Ok((resolved, there))
-        })
-        .await?;
-        let Some(object) = store_object(&path) else {
-            let error = if there {
-                Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("{} is not in a Nix store", path.display()),
-                )
-            } else {
-                Error::new(
-                    ErrorKind::NotFound,
-                    format!(
-                        "there is no {}, and it is not the name of a store path",
-                        path.display()
-                    ),
-                )
-            };
-            return Err(error.with_hint("a store path looks like /nix/store/HASH-NAME; a disk image that is elsewhere is given as a file"));
-        };
-        let link = self.link(base).await?;
+    async fn store_path(&self, path: PathBuf, object: PathBuf, there: bool) -> Result<BuiltImage> {
+        let link = self.link(self.nix.out_link.clone()).await?;
         let command = command::realise(&object, &self.nix.options, link.path());
         let finished = match self.run(&command).await {
             Ok(finished) => finished,
@@ -195,53 +101,15 @@ impl Run<'_> {
                     level: MessageLevel::Warning,
                     text,
                 });
-                return self.found(path.clone(), object, None).await;
+                return found(path, object, None).await;
             }
             Err(error) => return Err(error),
         };
         if !finished.status.success() {
-            let error = failure::explain(&self.what.to_string(), command.program, &finished);
-            return Err(
-                if object.extension().is_some_and(|end| end == "drv") && there {
-                    error
-                } else {
-                    not_in_store(&object, there).with_source(error)
-                },
-            );
+            let error = self.explain(&command, &finished);
+            return Err(not_in_store(&object, there).with_source(error));
         }
-        if path != object || object.extension().is_none_or(|end| end != "drv") {
-            return self.found(path, object, Some(link)).await;
-        }
-        // `nix-store` answers with the links it has made.
-        let links = finished.lines();
-        let outputs = blocking(move || {
-            let resolve = |line: &String| Path::new(line).canonicalize();
-            links
-                .iter()
-                .map(|line| resolve(line).map_err(|e| Error::io("read", Path::new(line), e)))
-                .collect()
-        })
-        .await?;
-        self.locate(outputs, link, None).await
-    }
-
-    /// The image at `path`, which is in the store object or is it.
-    async fn found(
-        &self,
-        path: PathBuf,
-        object: PathBuf,
-        root: Option<OutLink>,
-    ) -> Result<BuiltImage> {
-        let (path, search) =
-            blocking(move || output::find_image(&path).map(|search| (path, search))).await?;
-        match search {
-            Search::Found(image) => Ok(BuiltImage {
-                store_path: object,
-                image,
-                root,
-            }),
-            Search::Several(images) => Err(output::several(&path, &images)),
-        }
+        found(path, object, Some(link)).await
     }
 
     /// The image in the outputs of a build. `ask` is run only when its name is not evident: it
@@ -255,14 +123,7 @@ impl Run<'_> {
         outputs.sort();
         outputs.dedup();
         if outputs.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Build,
-                format!(
-                    "nix built nothing for {}, though it reports success",
-                    self.what
-                ),
-            )
-            .with_hint("it is not a derivation: name the attribute of the image"));
+            return Err(self.nothing());
         }
         let (outputs, searches) = blocking(move || {
             let searches: Vec<_> = outputs
@@ -288,8 +149,15 @@ impl Run<'_> {
                 None => return Err(output::several(output, &images)),
             },
         };
+        let output = output.clone();
+        let (output, link) = blocking(move || {
+            let mut link = link;
+            link.lead_to(&output);
+            Ok((output, link))
+        })
+        .await?;
         Ok(BuiltImage {
-            store_path: output.clone(),
+            store_path: output,
             image,
             root: Some(link),
         })
@@ -310,101 +178,19 @@ impl Run<'_> {
         let output = output.to_owned();
         blocking(move || Ok(output::offered(&output, &name))).await
     }
-
-    async fn run(&self, command: &Command) -> Result<Finished> {
-        let launcher = &self.nix.launcher;
-        launcher.run(command, self.events, self.cancel).await
-    }
-
-    async fn succeed(&self, command: &Command, name: &str) -> Result<Finished> {
-        let finished = self.run(command).await?;
-        if finished.status.success() {
-            return Ok(finished);
-        }
-        Err(failure::explain(name, command.program, &finished))
-    }
-
-    async fn link(&self, base: &Path) -> Result<OutLink> {
-        let wanted = self.nix.out_link.clone();
-        let base = base.to_owned();
-        blocking(move || OutLink::prepare(wanted.as_deref(), &base)).await
-    }
-
-    fn evaluating(&self, what: &str) {
-        (self.events)(NixEvent::Evaluating {
-            what: what.to_owned(),
-        });
-    }
 }
 
-enum Host {
-    /// The attribute of the image.
-    Image(String),
-    /// There is no such host; these there are.
-    Unknown(Vec<String>),
-}
-
-fn answer<T: DeserializeOwned>(finished: &Finished, program: &str) -> Result<T> {
-    serde_json::from_slice(&finished.stdout).map_err(|error| {
-        Error::new(
-            ErrorKind::Build,
-            format!("the answer of {program} is not the JSON that is expected of it"),
-        )
-        .with_source(error)
-    })
-}
-
-fn lacks_attribute(finished: &Finished) -> bool {
-    finished
-        .parser
-        .complaints
-        .iter()
-        .any(|complaint| complaint.message.contains("does not provide attribute"))
-}
-
-fn hosts_hint(hosts: &[String]) -> String {
-    if hosts.is_empty() {
-        "the flake has no nixosConfigurations".to_owned()
-    } else {
-        format!("its hosts are {}", hosts.join(", "))
-    }
-}
-
-fn no_host(flake: &str, host: &str, hosts: &[String]) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("{flake}: there is no host {host}"),
-    )
-    .with_hint(hosts_hint(hosts))
-}
-
-fn no_attribute(flake: &str, host: &str, attribute: &str, hosts: &[String]) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!(
-            "{flake} names nothing in the flake: there is no nixosConfigurations.{host}, packages.SYSTEM.{attribute}, legacyPackages.SYSTEM.{attribute} or {attribute}"
-        ),
-    )
-    .with_hint(hosts_hint(hosts))
-}
-
-fn not_provided(flake: &str, attribute: &str, finished: &Finished) -> Error {
-    let said = finished
-        .parser
-        .complaints
-        .iter()
-        .find_map(|complaint| complaint.message.split_once("does not provide attribute "))
-        .map_or(attribute, |(_, names)| {
-            names.lines().next().unwrap_or(names)
-        });
-    let error = Error::new(
-        ErrorKind::NotFound,
-        format!("{flake}: the flake has no attribute {said}"),
-    );
-    if attribute.is_empty() {
-        error.with_hint("name a host or a package: .#web")
-    } else {
-        error.with_hint("nix flake show lists what there is")
+/// The image at `path`, which is in the store object or is it.
+async fn found(path: PathBuf, object: PathBuf, root: Option<OutLink>) -> Result<BuiltImage> {
+    let (path, search) =
+        blocking(move || output::find_image(&path).map(|search| (path, search))).await?;
+    match search {
+        Search::Found(image) => Ok(BuiltImage {
+            store_path: object,
+            image,
+            root,
+        }),
+        Search::Several(images) => Err(output::several(&path, &images)),
     }
 }
 
@@ -443,53 +229,4 @@ fn outputs_error(what: &Installable, outputs: &[PathBuf]) -> Error {
         ),
     )
     .with_hint("name the one that is meant: by its attribute, or by its store path")
-}
-
-/// What can be said about a file before Nix is started.
-fn check_file(path: &Path) -> Result<()> {
-    let data = std::fs::metadata(path).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            return Error::new(
-                ErrorKind::NotFound,
-                format!("there is no file {}", path.display()),
-            );
-        }
-        Error::io("look at", path, error)
-    })?;
-    if data.is_dir() {
-        if path.join("default.nix").exists() {
-            return Ok(());
-        }
-        let error = Error::new(
-            ErrorKind::NotFound,
-            format!(
-                "there is no default.nix in the directory {}",
-                path.display()
-            ),
-        );
-        return Err(if path.join("flake.nix").exists() {
-            error.with_hint("it is a flake: give it as a flake, with the name of a host (.#web)")
-        } else {
-            error
-        });
-    }
-    let mut start = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| {
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 4096), &mut start)
-    });
-    read.map_err(|error| Error::io("read", path, error))?;
-    if start.is_empty() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("the file {} is empty", path.display()),
-        ));
-    }
-    if start.contains(&0) {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("{} is a binary file and no Nix expression", path.display()),
-        )
-        .with_hint("a finished disk image is given as an image file"));
-    }
-    Ok(())
 }

@@ -1,15 +1,16 @@
 //! The command lines. Pure: nothing is run here, so that tests can read what would be.
 //!
-//! Files and expressions go through `nix-build`, flakes through `nix build`: the first has exit
-//! codes that mean something, the second is the only one that knows flakes. Nothing ever goes
-//! through a shell.
+//! First something is evaluated, then it is built, so that it is known what would be built before
+//! it is. Files and expressions go through `nix-instantiate` and `nix-store`, flakes twice through
+//! `nix build`: the first have exit codes that mean something, the second is the only one that knows
+//! flakes and their settings. Nothing ever goes through a shell.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::flake::Flake;
-use super::installable::{Argument, Installable, Source};
+use super::installable::{Argument, Installable, InstallableSource};
 use super::quote;
 use crate::{Error, ErrorKind, Result};
 
@@ -22,7 +23,6 @@ const HOSTS: &str = include_str!("hosts.nix");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
     Nix,
-    NixBuild,
     NixInstantiate,
     NixStore,
 }
@@ -31,7 +31,6 @@ impl Program {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Nix => "nix",
-            Self::NixBuild => "nix-build",
             Self::NixInstantiate => "nix-instantiate",
             Self::NixStore => "nix-store",
         }
@@ -125,16 +124,16 @@ impl Command {
     }
 }
 
-/// Builds a file or an expression.
-pub(super) fn build_expression(
+/// Evaluates a file or an expression to a derivation that `link` then keeps.
+pub(super) fn instantiate(
     expression: &str,
     what: &Installable,
     options: &Options,
     link: &Path,
 ) -> Command {
-    Command::new(Program::NixBuild)
+    Command::new(Program::NixInstantiate)
         .events()
-        .path("--out-link", link)
+        .path("--add-root", link)
         .options(options)
         .includes_and_arguments(what)
         .words(&["-E", expression])
@@ -154,24 +153,38 @@ pub(super) fn expression_file_name(
         .words(&["-E", expression])
 }
 
-/// Builds an attribute of a flake; the empty attribute is its default package.
+/// What an attribute of a flake is on the command line; the empty one is its default package.
+fn of_flake(flake: &Flake, attribute: &str) -> String {
+    if attribute.is_empty() {
+        flake.url.clone()
+    } else {
+        flake.with_attribute(attribute)
+    }
+}
+
+/// Evaluates an attribute of a flake.
+pub(super) fn evaluate_flake(flake: &Flake, attribute: &str, options: &Options) -> Command {
+    Command::nix("build")
+        .words(&["--dry-run", "--json"])
+        .events()
+        .options(options)
+        .words(&[&of_flake(flake, attribute)])
+        .at(flake)
+}
+
+/// Builds an attribute of a flake.
 pub(super) fn build_flake(
     flake: &Flake,
     attribute: &str,
     options: &Options,
     link: &Path,
 ) -> Command {
-    let installable = if attribute.is_empty() {
-        flake.url.clone()
-    } else {
-        flake.with_attribute(attribute)
-    };
     Command::nix("build")
         .words(&["--json"])
         .events()
         .path("--out-link", link)
         .options(options)
-        .words(&[&installable])
+        .words(&[&of_flake(flake, attribute)])
         .at(flake)
 }
 
@@ -205,7 +218,8 @@ pub(super) fn version() -> Command {
     Command::new(Program::Nix).words(&["--version"])
 }
 
-/// Makes a store path valid if it can be had, and registers `link` as its root.
+/// Builds a derivation, or makes a store path valid if it can be had, and registers `link` as its
+/// root. Behind a derivation and a `!` stand the outputs that are wanted.
 pub(super) fn realise(object: &Path, options: &Options, link: &Path) -> Command {
     let mut command = Command::new(Program::NixStore)
         .words(&["--realise"])
@@ -243,8 +257,8 @@ pub(super) enum Asked {
 /// [`ErrorKind::InvalidInput`] for a path that is not UTF-8, or a broken attribute path.
 pub(super) fn expression(what: &Installable, file: Option<&Path>, asked: Asked) -> Result<String> {
     let path = quote::parse_attribute_path(what.attribute.as_deref().unwrap_or_default())?;
-    let target = match (&what.source, file) {
-        (Source::File(_), Some(file)) => {
+    let target = match (what.source(), file) {
+        (InstallableSource::File(_), Some(file)) => {
             let Some(text) = file.to_str() else {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
@@ -257,9 +271,9 @@ pub(super) fn expression(what: &Installable, file: Option<&Path>, asked: Asked) 
             // A string is joined to a path because a path literal has no way to write a space.
             format!("import (/. + {})", quote::string(text))
         }
-        (Source::Lookup(name), _) => format!("import {name}"),
+        (InstallableSource::Lookup(name), _) => format!("import {name}"),
         // The line break ends a comment that the expression may end with.
-        (Source::Expression(text), _) => format!("({text}\n)"),
+        (InstallableSource::Expression(text), _) => format!("({text}\n)"),
         _ => {
             return Err(Error::new(
                 ErrorKind::Internal,
@@ -322,14 +336,14 @@ mod tests {
         assert!(text.ends_with(
             r#") { expression = import (/. + "/p/-a b.nix"); path = [ "config" "x.y" ]; args = args; }))"#
         ));
-        let command = build_expression(&text, &what, &options, Path::new("/t/root"));
+        let command = instantiate(&text, &what, &options, Path::new("/t/root"));
         assert_eq!(
             words(&command),
             [
-                "nix-build",
+                "nix-instantiate",
                 "--log-format",
                 "internal-json",
-                "--out-link",
+                "--add-root",
                 "/t/root",
                 "--max-silent-time",
                 "600",
@@ -387,6 +401,18 @@ mod tests {
         );
         let command = build_flake(&flake("/f"), "", &Options::default(), Path::new("/t/root"));
         assert_eq!(words(&command).last().unwrap(), "/f");
+        let command = evaluate_flake(&flake("/f"), "packages.\"a b\"", &Options::default());
+        assert_eq!(
+            words(&command)[3..],
+            [
+                "build",
+                "--dry-run",
+                "--json",
+                "--log-format",
+                "internal-json",
+                "/f#packages.\"a%20b\"",
+            ]
+        );
     }
 
     #[test]

@@ -78,10 +78,9 @@ pub(super) fn explain(what: &str, program: Program, finished: &Finished) -> Erro
     }
 }
 
-/// Exit codes of `nix-build` and `nix-store` from 96 on are sets of flags; `nix build` has one
-/// code for everything.
+/// Exit codes of `nix-store` from 96 on are sets of flags; `nix build` has one code for everything.
 fn bits(program: Program, code: i32) -> i32 {
-    if matches!(program, Program::NixBuild | Program::NixStore) && (96..112).contains(&code) {
+    if program == Program::NixStore && (96..112).contains(&code) {
         code & 0xf
     } else {
         0
@@ -350,7 +349,7 @@ mod tests {
     fn exit(code: i32, messages: &[&str]) -> Error {
         explain(
             "image.nix",
-            Program::NixBuild,
+            Program::NixStore,
             &finished(code << 8, messages),
         )
     }
@@ -413,7 +412,7 @@ mod tests {
         for line in ["copying", "cptofs: error: No space left on device"] {
             finished.parser.logs.push(drv, line.into());
         }
-        let error = explain("x", Program::NixBuild, &finished);
+        let error = explain("x", Program::NixStore, &finished);
         assert!(
             error
                 .report()
@@ -424,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_signal_is_named() {
-        let error = explain("x", Program::NixBuild, &finished(9, &[]));
+        let error = explain("x", Program::NixStore, &finished(9, &[]));
         assert_eq!(
             error.to_string(),
             "nix-build was killed by signal 9 while it worked on x"

@@ -24,19 +24,25 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Installable {
-    pub(super) source: Source,
+    source: InstallableSource,
     pub(super) attribute: Option<String>,
     pub(super) includes: Vec<String>,
     pub(super) arguments: Vec<Argument>,
 }
 
+/// The ways to say what is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+#[non_exhaustive]
+pub enum InstallableSource {
+    /// A `.nix` file, or a directory with a `default.nix`.
     File(PathBuf),
-    /// `<nixpkgs/nixos>`, with its brackets.
+    /// A name on the search path, in its brackets: `<nixpkgs/nixos>`.
     Lookup(String),
+    /// A Nix expression.
     Expression(String),
+    /// A flake reference, with its fragment.
     Flake(String),
+    /// Something in the Nix store.
     StorePath(PathBuf),
 }
 
@@ -47,7 +53,7 @@ pub(super) enum Argument {
 }
 
 impl Installable {
-    fn new(source: Source) -> Self {
+    fn new(source: InstallableSource) -> Self {
         Self {
             source,
             attribute: None,
@@ -62,9 +68,9 @@ impl Installable {
         let path = path.into();
         match path.to_str() {
             Some(text) if text.starts_with('<') && text.ends_with('>') => {
-                Self::new(Source::Lookup(text.to_owned()))
+                Self::new(InstallableSource::Lookup(text.to_owned()))
             }
-            _ => Self::new(Source::File(path)),
+            _ => Self::new(InstallableSource::File(path)),
         }
     }
 
@@ -79,18 +85,18 @@ impl Installable {
     /// A reference without a scheme is a directory, always: `foo#web` is `./foo#web`, and never
     /// looked up in a registry. Whoever wants the registry writes `flake:foo#web`.
     pub fn flake(reference: impl Into<String>) -> Self {
-        Self::new(Source::Flake(reference.into()))
+        Self::new(InstallableSource::Flake(reference.into()))
     }
 
     /// A Nix expression; relative paths in it are relative to the current directory.
     pub fn expr(expression: impl Into<String>) -> Self {
-        Self::new(Source::Expression(expression.into()))
+        Self::new(InstallableSource::Expression(expression.into()))
     }
 
     /// Something that is in the Nix store: an output, a file in it, a `.drv`, or a link to one of
     /// them (`./result`). Nothing is evaluated; a `.drv` is built.
     pub fn store_path(path: impl Into<PathBuf>) -> Self {
-        Self::new(Source::StorePath(path.into()))
+        Self::new(InstallableSource::StorePath(path.into()))
     }
 
     /// The attribute to build, as for `nix-build -A`. For files and expressions; a flake has it
@@ -122,25 +128,31 @@ impl Installable {
         self
     }
 
+    /// In which way it is said what is meant.
+    #[must_use]
+    pub fn source(&self) -> &InstallableSource {
+        &self.source
+    }
+
     /// Refuses combinations that Nix would take and not heed.
     pub(super) fn check(&self) -> Result<()> {
         let what = match &self.source {
-            Source::Flake(_) => "a flake reference",
-            Source::StorePath(_) => "a store path",
-            Source::Lookup(text) => return check_lookup(text),
-            Source::Expression(text) if text.trim().is_empty() => {
+            InstallableSource::Flake(_) => "a flake reference",
+            InstallableSource::StorePath(_) => "a store path",
+            InstallableSource::Lookup(text) => return check_lookup(text),
+            InstallableSource::Expression(text) if text.trim().is_empty() => {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
                     "the expression is empty",
                 ));
             }
-            Source::File(path) if path.as_os_str().is_empty() => {
+            InstallableSource::File(path) if path.as_os_str().is_empty() => {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
                     "the name of the Nix file is empty",
                 ));
             }
-            Source::File(_) | Source::Expression(_) => return Ok(()),
+            InstallableSource::File(_) | InstallableSource::Expression(_) => return Ok(()),
         };
         let option = if self.attribute.is_some() {
             "-A"
@@ -156,7 +168,7 @@ impl Installable {
             format!("{option} cannot be used with {what} ({self})"),
         );
         Err(match self.source {
-            Source::Flake(_) => {
+            InstallableSource::Flake(_) => {
                 error.with_hint("name the attribute after the #: .#packages.x86_64-linux.image")
             }
             _ => error.with_hint("these options are for .nix files and expressions"),
@@ -166,9 +178,11 @@ impl Installable {
     /// The file name for messages; what is too long for a sentence is cut.
     pub(super) fn name(&self) -> String {
         match &self.source {
-            Source::File(path) | Source::StorePath(path) => path.display().to_string(),
-            Source::Lookup(text) | Source::Flake(text) => text.clone(),
-            Source::Expression(text) => {
+            InstallableSource::File(path) | InstallableSource::StorePath(path) => {
+                path.display().to_string()
+            }
+            InstallableSource::Lookup(text) | InstallableSource::Flake(text) => text.clone(),
+            InstallableSource::Expression(text) => {
                 let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
                 if line.chars().count() > 60 {
                     let start: String = line.chars().take(57).collect();

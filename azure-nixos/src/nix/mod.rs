@@ -18,13 +18,17 @@
 //! it is uploaded ([`BuiltImage`]). What a disk image *is* lives in `disk`; this module only says
 //! which file it is. Nothing here knows Azure.
 //!
-//! Nothing is evaluated that is not on the way to the image: whether a system offers
-//! `system.build.images.azure` or `system.build.azureImage` is found by the names of attributes, so
-//! that another variant that does not evaluate is no obstacle. For files and expressions that
-//! happens inside the one evaluation that also builds; for a host of a flake it is one more.
+//! First something is evaluated ([`Evaluation`]), then it is built: the store path, the system and the
+//! features that a build needs are known before hours go into it. Nothing is evaluated that is not on
+//! the way to the image: whether a system offers `system.build.images.azure` or
+//! `system.build.azureImage` is found by the names of attributes, so that another variant that does
+//! not evaluate is no obstacle.
 
 mod build;
 mod command;
+mod derivation;
+mod evaluate;
+mod evaluation;
 mod event;
 mod failure;
 mod flake;
@@ -35,6 +39,7 @@ mod output;
 mod process;
 mod quote;
 mod root;
+mod run;
 mod show;
 mod version;
 
@@ -44,17 +49,21 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::blocking;
+use crate::handle::Work;
 use crate::progress::Phase;
 use crate::{Error, ErrorKind, Handle, Result};
 
+pub use evaluation::Evaluation;
 pub use event::{MessageLevel, NixEvent};
-pub use installable::Installable;
+pub use installable::{Installable, InstallableSource};
 pub use show::show_progress;
 pub use version::{NixFlavour, NixVersion};
 
 use command::Options;
 use process::Launcher;
 use root::OutLink;
+use run::Run;
 
 /// How Nix is run. It needs Nix 2.8 or newer; flakes do not have to be enabled.
 ///
@@ -84,7 +93,7 @@ impl Nix {
         }
     }
 
-    /// Takes `nix`, `nix-build`, `nix-store` and `nix-instantiate` from this directory instead of
+    /// Takes `nix`, `nix-store` and `nix-instantiate` from this directory instead of
     /// looking for them on `PATH`.
     pub fn programs(mut self, directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
@@ -165,30 +174,146 @@ impl Nix {
         let nix = self.clone();
         Handle::spawn(move |work| async move {
             work.progress.phase(Phase::Building, what.to_string());
-            let show = show_progress(work.progress.clone());
-            let both = move |event: NixEvent| {
-                show(event.clone());
-                events(event);
-            };
-            nix.build(&what, both, &work.cancel).await
+            let both = with_progress(&work, events);
+            let evaluation = nix.evaluate_step(&what, &both, &work.cancel).await?;
+            nix.realise_step(evaluation, &both, &work.cancel).await
         })
+    }
+
+    /// Finds in the background what [`start`](Self::start) would build, and builds nothing.
+    ///
+    /// ```no_run
+    /// use azure_nixos::nix::{Installable, Nix};
+    ///
+    /// # async fn example() -> azure_nixos::Result<()> {
+    /// let nix = Nix::new();
+    /// let evaluation = nix.evaluate(Installable::flake(".#web"), |_| {}).join().await?;
+    /// if let Some(path) = evaluation.store_path() {
+    ///     println!("it will be {}", path.display());
+    /// }
+    /// let image = nix.realise(evaluation, |_| {}).join().await?;
+    /// println!("{}", image.image.display());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// From [`Handle::join`], as for [`start`](Self::start), but for what only a build shows.
+    ///
+    /// # Cancellation
+    /// As for [`start`](Self::start).
+    pub fn evaluate(
+        &self,
+        what: Installable,
+        events: impl Fn(NixEvent) + Send + Sync + 'static,
+    ) -> Handle<Evaluation> {
+        let nix = self.clone();
+        Handle::spawn(move |work| async move {
+            work.progress.phase(Phase::Building, what.to_string());
+            let both = with_progress(&work, events);
+            nix.evaluate_step(&what, both, &work.cancel).await
+        })
+    }
+
+    /// Builds in the background what was evaluated.
+    ///
+    /// # Errors
+    /// From [`Handle::join`], as for [`start`](Self::start).
+    ///
+    /// # Cancellation
+    /// As for [`start`](Self::start).
+    pub fn realise(
+        &self,
+        evaluation: Evaluation,
+        events: impl Fn(NixEvent) + Send + Sync + 'static,
+    ) -> Handle<BuiltImage> {
+        let nix = self.clone();
+        Handle::spawn(move |work| async move {
+            work.progress
+                .phase(Phase::Building, evaluation.what.to_string());
+            let both = with_progress(&work, events);
+            nix.realise_step(evaluation, both, &work.cancel).await
+        })
+    }
+
+    /// Evaluates as a step of a larger operation; see [`evaluate`](Self::evaluate) for the errors.
+    ///
+    /// # Cancellation
+    /// When `cancel` is cancelled Nix gets SIGINT and is waited for. When the future is dropped it
+    /// gets SIGINT and nobody waits.
+    pub(crate) async fn evaluate_step(
+        &self,
+        what: &Installable,
+        events: impl Fn(NixEvent) + Send + Sync,
+        cancel: &CancellationToken,
+    ) -> Result<Evaluation> {
+        let base = process::base(self.launcher.directory.as_deref())?;
+        let run = Run {
+            nix: self,
+            what,
+            base: &base,
+            events: &events,
+            cancel,
+        };
+        // The state is large for a future that is moved around.
+        Box::pin(run.evaluate())
+            .await
+            .map_err(|error| error.with_operation("nix build"))
     }
 
     /// Builds as a step of a larger operation; see [`start`](Self::start) for the errors.
     ///
     /// # Cancellation
-    /// When `cancel` is cancelled Nix gets SIGINT and is waited for. When the future is dropped it
-    /// gets SIGINT and nobody waits.
-    pub(crate) async fn build(
+    /// As for [`evaluate_step`](Self::evaluate_step).
+    pub(crate) async fn realise_step(
         &self,
-        what: &Installable,
+        evaluation: Evaluation,
         events: impl Fn(NixEvent) + Send + Sync,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage> {
-        // The state of a build is large for a future that is moved around.
-        Box::pin(build::build(self, what, &events, cancel))
+        let base = process::base(self.launcher.directory.as_deref())?;
+        let what = evaluation.what.clone();
+        let run = Run {
+            nix: self,
+            what: &what,
+            base: &base,
+            events: &events,
+            cancel,
+        };
+        Box::pin(run.realise(evaluation))
             .await
             .map_err(|error| error.with_operation("nix build"))
+    }
+
+    /// Keeps an image from being collected as garbage for as long as this link is there, even when the
+    /// [`BuiltImage`] is dropped. The directory of the link is made when it does not exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Build`] when Nix refuses, [`ErrorKind::InvalidInput`] when something that is no link
+    /// is in the way.
+    ///
+    /// # Cancellation
+    /// The link may be there or not when the future is dropped.
+    pub async fn hold(&self, image: &BuiltImage, link: &Path) -> Result<()> {
+        let base = process::base(self.launcher.directory.as_deref())?;
+        let what = Installable::store_path(&image.store_path);
+        let run = Run {
+            nix: self,
+            what: &what,
+            base: &base,
+            events: &|_| {},
+            cancel: &CancellationToken::new(),
+        };
+        let parent = base.join(link);
+        blocking(move || match parent.parent() {
+            Some(parent) => std::fs::create_dir_all(parent)
+                .map_err(|error| Error::io("make the directory", parent, error)),
+            None => Ok(()),
+        })
+        .await?;
+        let link = run.link(Some(link.to_owned())).await?;
+        let command = command::realise(&image.store_path, &self.options, link.path());
+        run.succeed(&command).await.map(drop)
     }
 
     /// Which Nix this is.
@@ -207,6 +332,18 @@ impl Nix {
                 format!("nix does not say which version it is: {}", text.trim()),
             )
         })
+    }
+}
+
+/// A listener that shows what Nix does in the progress of the work, too.
+fn with_progress(
+    work: &Work,
+    events: impl Fn(NixEvent) + Send + Sync + 'static,
+) -> impl Fn(NixEvent) + Send + Sync + 'static {
+    let show = show_progress(work.progress.clone());
+    move |event: NixEvent| {
+        show(event.clone());
+        events(event);
     }
 }
 

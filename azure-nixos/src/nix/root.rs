@@ -61,6 +61,32 @@ impl OutLink {
         &self.path
     }
 
+    /// Takes the link that leads to this output for the one that is meant: Nix names the links to outputs
+    /// other than `out` after those, `result-doc`. Blocking.
+    pub(super) fn lead_to(&mut self, output: &Path) {
+        let leads = |path: &Path| std::fs::read_link(path).is_ok_and(|to| to == output);
+        if leads(&self.path) {
+            return;
+        }
+        let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return;
+        };
+        let mut start = name.to_os_string();
+        start.push("-");
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        let found = entries
+            .filter(|entry| {
+                let name = entry.file_name();
+                name.as_encoded_bytes()
+                    .starts_with(start.as_encoded_bytes())
+            })
+            .map(|entry| entry.path())
+            .find(|path| leads(path));
+        if let Some(found) = found {
+            self.path = found;
+        }
+    }
+
     pub(super) fn keep(&mut self) {
         if let Some(directory) = &mut self.temporary {
             directory.disable_cleanup(true);

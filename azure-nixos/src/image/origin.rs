@@ -1,0 +1,131 @@
+//! From the source of an image to a disk image that is open: evaluated, built, looked at, and held
+//! until it has arrived.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::blocking::blocking;
+use crate::disk::{
+    self, DiskImage, DiskSource as _, Generations, InspectOptions, Severity, limits,
+};
+use crate::handle::Work;
+use crate::nix::{self, BuiltImage, Evaluation, Installable, Nix};
+use crate::{Error, Result};
+
+/// Below the directory of journals: links that hold images whose upload can be gone on with.
+const HELD: &str = "held";
+
+/// Finds what Nix would build.
+pub(super) async fn evaluate(nix: &Nix, what: &Installable, work: &Work) -> Result<Evaluation> {
+    let show = nix::show_progress(work.progress.clone());
+    nix.evaluate_step(what, show, &work.cancel).await
+}
+
+/// A disk image that Azure would take.
+pub(super) struct Opened {
+    pub(super) file: PathBuf,
+    pub(super) image: Arc<DiskImage>,
+    pub(super) generations: Generations,
+    /// What its content is named by, where that need not be computed.
+    pub(super) known_identity: Option<String>,
+    pub(super) warnings: Vec<String>,
+    pub(super) built: Option<BuiltImage>,
+}
+
+impl Opened {
+    /// Builds what was evaluated, and opens it.
+    pub(super) async fn built(nix: &Nix, evaluation: Evaluation, work: &Work) -> Result<Self> {
+        let show = nix::show_progress(work.progress.clone());
+        let built = nix.realise_step(evaluation, show, &work.cancel).await?;
+        let mut opened = Self::file(built.image.clone()).await?;
+        opened.known_identity = Some(built.store_path.display().to_string());
+        opened.built = Some(built);
+        Ok(opened)
+    }
+
+    /// Opens a disk image and refuses what Azure would refuse.
+    pub(super) async fn file(path: PathBuf) -> Result<Self> {
+        blocking(move || {
+            // Says everything that is wrong in the same words as `inspect` does.
+            let inspection = disk::inspect(&path, InspectOptions::quick())?;
+            inspection.check()?;
+            let image = DiskImage::open(&path)?;
+            limits::check_os_disk_size(image.virtual_size())?;
+            let warnings = inspection
+                .findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Warning)
+                .map(|finding| format!("{}: {}", finding.what, finding.remedy))
+                .collect();
+            Ok(Self {
+                file: path,
+                generations: inspection.generations,
+                image: Arc::new(image),
+                known_identity: None,
+                warnings,
+                built: None,
+            })
+        })
+        .await
+    }
+}
+
+/// An image of Nix's that the garbage collector has to leave alone until it has arrived.
+pub(super) struct Held {
+    built: Option<BuiltImage>,
+    nix: Nix,
+    /// What holds it from one run to the next, where there is a place for that.
+    link: Option<PathBuf>,
+}
+
+impl Held {
+    pub(super) fn new(built: Option<BuiltImage>, nix: &Nix, journals: Option<&Path>) -> Self {
+        let name = built
+            .as_ref()
+            .and_then(|built| built.store_path.file_name());
+        let link = journals
+            .zip(name)
+            .map(|(journals, name)| journals.join(HELD).join(name));
+        Self {
+            link,
+            built,
+            nix: nix.clone(),
+        }
+    }
+
+    /// Lets the garbage collector have the image again.
+    pub(super) async fn let_go(self) {
+        let (built, link) = (self.built, self.link);
+        // A link that cannot be removed holds disk space and nothing else.
+        let _ = blocking(move || {
+            drop(built);
+            match link.map(std::fs::remove_file) {
+                Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::debug!("an image stays in the store longer than it has to: {error}");
+                }
+                _ => {}
+            }
+            Ok::<_, Error>(())
+        })
+        .await;
+    }
+
+    /// Holds the image for a later run, which then need not build it again.
+    pub(super) async fn for_later(self) {
+        if let (Some(built), Some(link)) = (&self.built, &self.link)
+            && built.out_link().is_some()
+            && let Err(error) = self.nix.hold(built, link).await
+        {
+            tracing::warn!(
+                "{} may be collected as garbage before its upload is gone on with: {error}",
+                built.store_path.display()
+            );
+        }
+        let built = self.built;
+        let _ = blocking(move || {
+            drop(built);
+            Ok::<_, Error>(())
+        })
+        .await;
+    }
+}
