@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::nix_opts::{NixOptions, Source};
 use crate::transfer::Transfer;
 use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -124,18 +125,6 @@ pub(crate) struct UploadImage {
     /// Region [default: that of the group, westus2 for a new one]
     #[arg(short, long)]
     pub(crate) location: Option<String>,
-    /// Attribute of the Nix file that is the image
-    #[arg(short = 'A', long, requires = "image_nix", conflicts_with_all = NOT_NIX)]
-    pub(crate) attr: Option<String>,
-    /// Entry of the Nix search path, as nix-build takes it; may be repeated
-    #[arg(short = 'I', long, value_name = "PATH", requires = "image_nix", conflicts_with_all = NOT_NIX)]
-    pub(crate) include: Vec<String>,
-    /// Argument of the Nix function, a Nix expression; may be repeated
-    #[arg(long, num_args = 2, value_names = ["NAME", "EXPR"], requires = "image_nix", conflicts_with_all = NOT_NIX)]
-    pub(crate) arg: Vec<String>,
-    /// Argument of the Nix function, a string; may be repeated
-    #[arg(long, num_args = 2, value_names = ["NAME", "STRING"], requires = "image_nix", conflicts_with_all = NOT_NIX)]
-    pub(crate) argstr: Vec<String>,
     /// Boot a machine from the image: options of boot-vm as "vm-name=web;resource-group=vms"
     #[arg(short = 'b', long, value_name = "OPTS")]
     pub(crate) boot_sh_opts: Option<String>,
@@ -146,6 +135,8 @@ pub(crate) struct UploadImage {
     #[arg(long)]
     pub(crate) keep_disk: bool,
     #[command(flatten)]
+    pub(crate) nix: NixOptions,
+    #[command(flatten)]
     pub(crate) transfer: Transfer,
 }
 
@@ -155,28 +146,6 @@ fn generation(text: &str) -> Result<azure_nixos::Generation, String> {
         let hint = error.hint().unwrap_or_default();
         format!("{error}; {hint}")
     })
-}
-
-/// The sources that take no arguments of a Nix file. Clap lets a requirement go where what is
-/// required conflicts with what is there, so it has to be told twice.
-const NOT_NIX: [&str; 3] = ["flake", "store_path", "image_file"];
-
-/// What the image is made from.
-#[derive(Clone, Debug, Args)]
-#[group(multiple = false)]
-pub(crate) struct Source {
-    /// Nix file whose value is the image
-    #[arg(short = 'i', long, value_name = "FILE.nix")]
-    pub(crate) image_nix: Option<PathBuf>,
-    /// Flake reference, such as .#host
-    #[arg(long, value_name = "REF")]
-    pub(crate) flake: Option<String>,
-    /// Path in the Nix store that holds the image
-    #[arg(long, value_name = "PATH")]
-    pub(crate) store_path: Option<PathBuf>,
-    /// Disk image file, raw or a fixed VHD
-    #[arg(long, value_name = "FILE")]
-    pub(crate) image_file: Option<PathBuf>,
 }
 
 /// The options of boot-vm alone, without a program or a command before them.

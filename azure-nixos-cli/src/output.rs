@@ -71,7 +71,7 @@ pub(crate) fn start_log(verbose: u8, console: &Console) {
     let filter = std::env::var("AZURE_NIXOS_LOG").unwrap_or_else(|_| {
         match verbose {
             0 => "warn",
-            1 => "warn,azure_nixos=info,azure_nixos_emulator=info",
+            1 => "warn,azure_nixos=info,azure_nixos::nix::log=debug,azure_nixos_emulator=info",
             2 => "info,azure_nixos=debug,azure_nixos_emulator=debug",
             _ => "trace",
         }

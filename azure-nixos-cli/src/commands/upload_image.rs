@@ -2,7 +2,6 @@
 
 use azure_nixos::ImageBuilder;
 use azure_nixos::image::{ImageSource, UploadedImage};
-use azure_nixos::nix::Installable;
 use azure_nixos::vm::ImageReference;
 use serde::Serialize;
 
@@ -50,7 +49,7 @@ pub(crate) async fn upload_image(
     args: UploadImage,
     console: &Console,
 ) -> Result<u8, Failure> {
-    let source = source(&args)?;
+    let source = args.nix.source(&args.source)?;
     // A mistake in the options of the machine must show before the image is built.
     let boot = args
         .boot_sh_opts
@@ -81,6 +80,7 @@ async fn upload(
     }
     let mut builder = ImageBuilder::new(&connection.azure, args.resource_group, args.name)
         .source(source)
+        .nix(args.nix.nix())
         .keep_disk(args.keep_disk)
         .upload_options(args.transfer.options());
     if let Some(location) = args.location {
@@ -132,41 +132,4 @@ async fn upload(
         output::json(&shown)?;
     }
     Ok(())
-}
-
-fn source(args: &UploadImage) -> Result<ImageSource, Failure> {
-    let source = &args.source;
-    if let Some(file) = &source.image_nix {
-        let mut installable = Installable::file(file);
-        if let Some(attr) = &args.attr {
-            installable = installable.attr(attr);
-        }
-        for path in &args.include {
-            installable = installable.include(path);
-        }
-        for (name, expression) in pairs(&args.arg) {
-            installable = installable.arg(name, expression);
-        }
-        for (name, value) in pairs(&args.argstr) {
-            installable = installable.argstr(name, value);
-        }
-        return Ok(installable.into());
-    }
-    match (&source.flake, &source.store_path, &source.image_file) {
-        (Some(reference), ..) => Ok(ImageSource::flake(reference)),
-        (None, Some(path), _) => Ok(ImageSource::store_path(path)),
-        (None, None, Some(file)) => Ok(ImageSource::file(file)),
-        (None, None, None) => Err(Failure::Usage(
-            "nothing was said to make the image from: pass -i FILE.nix, --flake .#HOST, --store-path PATH or --image-file FILE".to_owned(),
-        )),
-    }
-}
-
-/// Clap hands out the values of a repeated two-word option in one row.
-fn pairs(words: &[String]) -> impl Iterator<Item = (&str, &str)> {
-    words
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .map(|[name, value]| (name.as_str(), value.as_str()))
 }

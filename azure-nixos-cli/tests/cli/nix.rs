@@ -4,9 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
+use crate::azure::{Azure, writes};
 use crate::compare::assert_holds;
-use crate::place::{Done, Place, Running, other};
+use crate::place::{Done, Place, Running, files, other};
 use crate::tools::have;
 
 /// An ext4 file system on a fixed VHD, made as images are: by `mke2fs` and `qemu-img`.
@@ -77,10 +81,29 @@ impl Store {
             .current_dir(self.place.path("work"));
     }
 
-    fn run(&self, arguments: &[&str]) -> Done {
+    fn begin(&self, arguments: &[&str]) -> Running {
         let mut command = self.place.command(arguments);
         self.environment(&mut command);
-        Running::start(command).finish()
+        Running::start(command)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        self.begin(arguments).finish()
+    }
+
+    /// On a local Azure of the test's.
+    fn begin_on(&self, azure: &Azure, arguments: &[&str]) -> Running {
+        let mut command = azure.command(&self.place, arguments);
+        self.environment(&mut command);
+        Running::start(command)
+    }
+
+    /// What nothing holds goes.
+    fn collect(&self) {
+        let mut command = Command::new("nix-store");
+        self.environment(&mut command);
+        let output = command.arg("--gc").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     /// Uploads an image of this name and returns the file that Nix built.
@@ -111,7 +134,7 @@ impl Store {
 
     /// Everything in the store that is an image.
     fn built(&self) -> Vec<PathBuf> {
-        let mut found = crate::place::files(&self.place.path("store"));
+        let mut found = files(&self.place.path("store"));
         found.retain(|file| file.extension().is_some_and(|end| end == "vhd"));
         found
     }
@@ -264,5 +287,245 @@ fn what_nix_refuses_is_said_and_nothing_is_made() {
         let said = upload(source);
         assert!(said.contains(sentence), "{sentence:?} in {said}");
         assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    }
+}
+
+/// Everything that people type for an image, each with the label that the image then has.
+#[test]
+fn an_image_is_named_in_any_way() {
+    let Some(store) = Store::new() else { return };
+    let mut built = PathBuf::new();
+    let classic = ["-I", "nixpkgs=pkgs", "-I", "nixos-config=configuration.nix"];
+    for (name, source, label) in [
+        ("host", &["flake#host"][..], "host"),
+        ("own", &["flake#nixosConfigurations.own"], "own import"),
+        ("odd", &["flake#we.ird"], "we.ird"),
+        (
+            "package",
+            &["./flake#packages.SYSTEM.azure-image"],
+            "package",
+        ),
+        (
+            "file",
+            &["image.nix", "--argstr", "label", "a file"],
+            "a file",
+        ),
+        ("system", &["system.nix"], "images.azure"),
+        (
+            "expr",
+            &["-E", "import ./image.nix { label = \"an expression\"; }"],
+            "an expression",
+        ),
+        (
+            "lookup",
+            &[
+                "<nixpkgs/nixos>",
+                classic[0],
+                classic[1],
+                classic[2],
+                classic[3],
+            ],
+            "from nixos-config",
+        ),
+        (
+            "attr",
+            &[
+                "<nixpkgs/nixos>",
+                "-A",
+                "config.system.build.azureImage",
+                classic[0],
+                classic[1],
+                classic[2],
+                classic[3],
+            ],
+            "from nixos-config",
+        ),
+        ("result", &["image.nix", "--out-link", "result"], "nixos"),
+        ("store", &["./result"], "nixos"),
+    ] {
+        let system = format!("{}-linux", std::env::consts::ARCH);
+        let source: Vec<_> = source
+            .iter()
+            .map(|word| word.replace("SYSTEM", &system))
+            .collect();
+        let words: Vec<_> = source.iter().map(String::as_str).collect();
+        let (done, new) = store.upload(name, &words);
+        assert_eq!(done.json()["reused"], false, "{words:?}");
+        if new != PathBuf::new() {
+            built = new;
+        }
+        let content = fs::read(store.place.image("g", name)).unwrap();
+        let start = [label.as_bytes(), b"\0"].concat();
+        assert!(content.starts_with(&start), "{words:?}");
+    }
+    let link = fs::read_link(store.place.path("work/result")).unwrap();
+    assert_eq!(Some(link.as_path()), built.parent());
+    // Nothing else holds anything, whatever was built is gone.
+    store.collect();
+    assert_eq!(store.built(), [built]);
+}
+
+#[test]
+fn what_is_there_is_neither_built_nor_sent_again() {
+    let Some(store) = Store::new() else { return };
+    let log = store.place.path("builds");
+    let text = format!(
+        r#"{{ label }}: derivation {{ name = "image"; system = builtins.currentSystem;
+             builder = "/bin/sh"; PATH = "/usr/bin:/bin"; inherit label;
+             args = [ "-ec" "echo $label >> {}; mkdir $out; echo $label > $out/a.raw; truncate -s 1M $out/a.raw" ]; }}"#,
+        log.display()
+    );
+    store.place.write("work/logged.nix", text);
+    let source = |label: &'static str| ["logged.nix", "--argstr", "label", label];
+    let first = store.upload("web", &source("one")).0.json();
+    store.collect();
+    assert_eq!(store.built(), [] as [PathBuf; 0]);
+    let begun = Instant::now();
+    let second = store.upload("web", &source("one")).0.json();
+    eprintln!("a second run took {:?}", begun.elapsed());
+    assert_eq!(second["image_id"], first["image_id"]);
+    assert_eq!(
+        (&second["reused"], &second["bytes_sent"]),
+        (&true.into(), &0.into())
+    );
+    assert_eq!(second["generation"], first["generation"]);
+
+    // Another content is refused before it is built.
+    let mut arguments = vec!["upload-image", "--local", "-g", "g", "-n", "web"];
+    arguments.extend(source("two"));
+    let done = store.run(&arguments);
+    assert_eq!(done.code(), Some(1), "{done:#?}");
+    let sentence = "there is an image web in g already: it is not one of this content";
+    assert!(done.stderr.contains(sentence), "{}", done.stderr);
+    assert_eq!(fs::read_to_string(log).unwrap(), "one\n");
+}
+
+/// The garbage collector gets an image only when its upload is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_held_until_it_has_arrived() {
+    let Some(store) = Store::new() else { return };
+    let azure = Azure::start(&store.place).await;
+    let upload = [
+        "upload-image",
+        "-g",
+        "g",
+        "-n",
+        "web",
+        "-i",
+        "ext4.nix",
+        "-o",
+        "json",
+    ];
+    let held = || {
+        files(
+            &store
+                .place
+                .path("home/.local/state/azure-nixos/uploads/held"),
+        )
+    };
+
+    // Killed in the middle: its own link stays.
+    let hangs = writes().after(3).delay(Duration::from_secs(120));
+    let hangs = azure.emulator.faults().add(hangs);
+    let mut alone = upload.to_vec();
+    alone.extend(["--concurrency", "1"]);
+    let first = store.begin_on(&azure, &alone);
+    azure.until_hit(hangs, 1);
+    store.collect();
+    let [built] = store.built().try_into().unwrap();
+    first.signal(Signal::KILL);
+    first.finish();
+
+    // Fails, and can be gone on with.
+    azure.emulator.faults().clear();
+    azure
+        .emulator
+        .faults()
+        .add(writes().respond(409, "OperationNotAllowed"));
+    let done = store.begin_on(&azure, &upload).finish();
+    assert_eq!(done.code(), Some(1), "{done:#?}");
+    assert!(done.stderr.contains("left as it was"), "{}", done.stderr);
+    let [link] = held().try_into().unwrap();
+    assert_eq!(Some(fs::read_link(link).unwrap().as_path()), built.parent());
+    store.collect();
+    assert!(built.exists());
+
+    azure.emulator.faults().clear();
+    let done = store.begin_on(&azure, &upload).finish();
+    assert_eq!(done.code(), Some(0), "{done:#?}");
+    assert!(
+        done.json()["bytes_resumed"].as_u64().unwrap() > 0,
+        "{done:#?}"
+    );
+    assert_eq!(held(), [] as [PathBuf; 0]);
+    store.assert_uploaded("web", &built);
+}
+
+#[test]
+fn what_builders_say_is_shown_on_demand() {
+    let Some(store) = Store::new() else { return };
+    let run = |name: &str, more: &[&str]| {
+        let mut arguments = vec![
+            "upload-image",
+            "--local",
+            "-g",
+            "g",
+            "-n",
+            name,
+            "noisy.nix",
+        ];
+        arguments.extend(more);
+        store.run(&arguments).stderr
+    };
+    // What is built is no disk image: it ends there, which does not matter here.
+    let said = run("quiet", &[]);
+    assert!(!said.contains("progress 100%"), "{said}");
+    store.collect();
+    let said = run("loud", &["-v"]);
+    for line in ["bad \u{fffd} utf8", "red", "progress 100%"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn ctrl_c_stops_nix_and_leaves_nothing() {
+    let Some(store) = Store::new() else { return };
+    let pid = store.place.path("pid");
+    let mut running = store.begin(&[
+        "upload-image",
+        "--local",
+        "-g",
+        "g",
+        "-n",
+        "web",
+        "slow.nix",
+        "--argstr",
+        "pidFile",
+        pid.to_str().unwrap(),
+        "-v",
+    ]);
+    running.until_it_says("started");
+    running.signal(Signal::INT);
+    let done = running.finish();
+    assert_eq!(
+        (done.code(), done.stdout.as_str()),
+        (Some(130), ""),
+        "{done:#?}"
+    );
+    assert!(
+        store.place.traces().is_empty(),
+        "{:?}",
+        store.place.traces()
+    );
+    // A process that has ended has no command line, also while nobody has waited for it.
+    let builder = fs::read_to_string(&pid).unwrap();
+    let line = format!("/proc/{}/cmdline", builder.trim());
+    let begun = Instant::now();
+    while fs::read(&line).is_ok_and(|line| !line.is_empty()) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the builder runs"
+        );
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,6 +1,6 @@
 //! What an image is made from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::nix::Installable;
 
@@ -15,6 +15,16 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
+    /// What a user means who types this: something for Nix as [`Installable::parse`] has it, or else a
+    /// disk image file. Looks at the file system: blocking.
+    #[must_use]
+    pub fn parse(text: &str, base: &Path) -> Self {
+        match Installable::parse(text, base) {
+            Some(installable) => Self::Nix(installable),
+            None => Self::File(base.join(text)),
+        }
+    }
+
     /// A flake reference: `.#web` (as nixos-rebuild reads it), `github:me/machines#web`, or a whole
     /// attribute path, `.#packages.x86_64-linux.azure-image`.
     #[must_use]

@@ -410,7 +410,7 @@ mod tests {
                 "--json",
                 "--log-format",
                 "internal-json",
-                "/f#packages.\"a%20b\"",
+                "/f#packages.\"a b\"",
             ]
         );
     }

@@ -71,7 +71,7 @@ impl Derivation {
             let (name, value) = (parts.next()?.text()?, parts.next()?.text()?);
             match name.as_str() {
                 "requiredSystemFeatures" => {
-                    features.extend(value.split_whitespace().map(str::to_owned))
+                    features.extend(value.split_whitespace().map(str::to_owned));
                 }
                 // The attributes of a derivation that has them as a structure.
                 "__json" => features.extend(structured(&value)),

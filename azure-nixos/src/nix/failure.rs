@@ -426,7 +426,7 @@ mod tests {
         let error = explain("x", Program::NixStore, &finished(9, &[]));
         assert_eq!(
             error.to_string(),
-            "nix-build was killed by signal 9 while it worked on x"
+            "nix-store was killed by signal 9 while it worked on x"
         );
     }
 

@@ -107,7 +107,7 @@ impl Flake {
 }
 
 /// `github:a/b`, `git+file:///x`, `path:./x`, `flake:nixpkgs`.
-fn has_scheme(reference: &str) -> bool {
+pub(super) fn has_scheme(reference: &str) -> bool {
     reference.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::flake::has_scheme;
 use crate::{Error, ErrorKind, Result};
 
 /// What Nix is to build: a file, an expression, a flake reference or a store path.
@@ -97,6 +98,45 @@ impl Installable {
     /// them (`./result`). Nothing is evaluated; a `.drv` is built.
     pub fn store_path(path: impl Into<PathBuf>) -> Self {
         Self::new(InstallableSource::StorePath(path.into()))
+    }
+
+    /// What a user means who types this, where one is asked for something to build: a name in `<…>`, a
+    /// flake reference (with a `#` or a scheme, or the directory of a `flake.nix`), something in the
+    /// store or a link to it, a `.nix` file or the directory of a `default.nix`. `None` for what is none
+    /// of these, a disk image for one.
+    ///
+    /// Relative paths are relative to `base`. Looks at the file system: blocking.
+    ///
+    /// ```
+    /// use azure_nixos::nix::{Installable, InstallableSource};
+    /// use std::path::Path;
+    ///
+    /// let host = Installable::parse(".#web", Path::new("/etc/nixos"));
+    /// assert_eq!(host, Some(Installable::flake(".#web")));
+    /// let classic = Installable::parse("<nixpkgs/nixos>", Path::new("/"));
+    /// assert_eq!(classic, Some(Installable::file("<nixpkgs/nixos>")));
+    /// assert_eq!(Installable::parse("disk.vhd", Path::new("/")), None);
+    /// ```
+    #[must_use]
+    pub fn parse(text: &str, base: &Path) -> Option<Self> {
+        if text.starts_with('<') && text.ends_with('>') {
+            return Some(Self::file(text));
+        }
+        if text.contains('#') || has_scheme(text) {
+            return Some(Self::flake(text));
+        }
+        let path = base.join(text);
+        let resolved = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let in_store = |path: &Path| store_object(path).is_some();
+        if in_store(&path) || in_store(&resolved) {
+            return Some(Self::store_path(text));
+        }
+        // Whoever has both means the flake, as every new command of Nix does.
+        if path.join("flake.nix").is_file() {
+            return Some(Self::flake(text));
+        }
+        let is_nix = path.extension().is_some_and(|end| end == "nix");
+        (is_nix || path.join("default.nix").is_file()).then(|| Self::file(text))
     }
 
     /// The attribute to build, as for `nix-build -A`. For files and expressions; a flake has it
@@ -281,6 +321,50 @@ mod tests {
             .check()
             .unwrap();
         Installable::file("a b.nix").include("x=y").check().unwrap();
+    }
+
+    #[test]
+    fn what_people_type_is_understood() {
+        let root = tempfile::tempdir().unwrap();
+        let object = root.path().join("w8bsg8jk557lb4qgl6mpb0s99gf5za2l-image");
+        for directory in ["both", "classic", "empty"] {
+            std::fs::create_dir(root.path().join(directory)).unwrap();
+        }
+        for file in [
+            "both/flake.nix",
+            "both/default.nix",
+            "classic/default.nix",
+            "disk.vhd",
+        ] {
+            std::fs::write(root.path().join(file), "x").unwrap();
+        }
+        std::fs::create_dir(&object).unwrap();
+        std::os::unix::fs::symlink(&object, root.path().join("result")).unwrap();
+        let object = object.to_str().unwrap();
+        for (text, expected) in [
+            (
+                "<nixpkgs/nixos>",
+                Some(Installable::file("<nixpkgs/nixos>")),
+            ),
+            (".#web", Some(Installable::flake(".#web"))),
+            ("github:a/b", Some(Installable::flake("github:a/b"))),
+            ("both", Some(Installable::flake("both"))),
+            ("classic", Some(Installable::file("classic"))),
+            ("image.nix", Some(Installable::file("image.nix"))),
+            ("./result", Some(Installable::store_path("./result"))),
+            (object, Some(Installable::store_path(object))),
+            (
+                "/nix/store/w8bsg8jk557lb4qgl6mpb0s99gf5za2l-gone/disk.vhd",
+                Some(Installable::store_path(
+                    "/nix/store/w8bsg8jk557lb4qgl6mpb0s99gf5za2l-gone/disk.vhd",
+                )),
+            ),
+            ("disk.vhd", None),
+            ("empty", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(Installable::parse(text, root.path()), expected, "{text}");
+        }
     }
 
     #[test]
