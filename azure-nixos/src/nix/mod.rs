@@ -29,6 +29,7 @@ mod event;
 mod failure;
 mod flake;
 mod hint;
+pub(crate) mod host;
 mod installable;
 mod log;
 mod output;
@@ -48,6 +49,7 @@ use crate::progress::Phase;
 use crate::{Error, ErrorKind, Handle, Result};
 
 pub use event::{MessageLevel, NixEvent};
+pub use host::{DiskSpace, KvmDevice, NixBuilder, NixHost, StoreAccess};
 pub use installable::Installable;
 pub use show::show_progress;
 pub use version::{NixFlavour, NixVersion};
