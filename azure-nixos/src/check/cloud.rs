@@ -49,6 +49,14 @@ pub(super) async fn check(checkup: &Checkup) -> Vec<CheckItem> {
         }
     };
     let subscription = client.subscription().await;
+    if let Err(error) = &subscription
+        && error.kind() == ErrorKind::Unauthenticated
+    {
+        // A token that was given is only found to be bad by whoever takes it.
+        let mut items = vec![CheckItem::from_error(Topic::Login, Outcome::Failed, error)];
+        items.extend(skip(checkup, "the login is refused", &AFTER_LOGIN));
+        return items;
+    }
     let (item, usable) = self::subscription(&client, &subscription);
     items.push(item);
     if usable {

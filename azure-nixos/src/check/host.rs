@@ -79,7 +79,7 @@ impl Wanted {
         };
         let what = if shared {
             format!(
-                "the store {} and the build directory {}, which share it",
+                "the file system of the store {} and the build directory {}",
                 host.store_dir.display(),
                 host.build_dir.display()
             )
@@ -165,6 +165,15 @@ fn store(host: &NixHost) -> CheckItem {
             Topic::NixStore,
             format!("the daemon of the store {} answers", host.store_dir.display()),
         ),
+        // Without a daemon these are the settings that count.
+        StoreAccess::Open { .. } if host.build_users_group.is_some() && host.build_users.is_empty() => {
+            let group = host.build_users_group.as_deref().unwrap_or_default();
+            CheckItem::failed(
+                Topic::NixStore,
+                format!("builds are to run as the users of the group {group} (build-users-group), and there are none in /etc/group"),
+            )
+            .to_do("make them, as the installer of Nix does, or set `build-users-group =` in nix.conf")
+        }
         StoreAccess::Open { url } => {
             CheckItem::passed(Topic::NixStore, format!("the store ({url}) can be opened"))
         }
@@ -220,15 +229,21 @@ fn kvm(host: &NixHost, system: &str) -> CheckItem {
                 CheckItem::passed(topic, format!("builds may use /dev/kvm ({device})"))
             }
             Some(device) => {
+                // Nobody is to become a member of a group of administrators for this.
+                let by_group = device.mode & 0o060 == 0o060 && device.group != "root";
+                let open = "open the device to all, as NixOS does: chmod 666 /dev/kvm".to_owned();
+                let group = &device.group;
                 let (who, to_do) = match &host.build_users_group {
-                    Some(group) => (
-                        format!("the build users (group {group})"),
-                        format!("make the build users members of {}, or open the device to all (chmod 666; on NixOS it is)", device.group),
+                    Some(users) if by_group => (
+                        format!("the build users (group {users})"),
+                        format!("make the build users members of the group {group}, or {open}"),
                     ),
-                    None => (
+                    Some(users) => (format!("the build users (group {users})"), open),
+                    None if by_group => (
                         "this user".to_owned(),
-                        format!("become a member of the group {}", device.group),
+                        format!("become a member of the group {group}, or {open}"),
                     ),
+                    None => ("this user".to_owned(), open),
                 };
                 CheckItem::warning(
                     topic,
@@ -381,6 +396,9 @@ mod tests {
         assert_eq!(read_only.outcome, Outcome::Warning);
         assert!(read_only.found.contains("rw-r----- of the group kvm"));
         assert!(read_only.found.contains("group nixbld"));
+        assert!(!read_only.to_do.unwrap().contains("member"));
+        let by_group = check(&|host| host.kvm = Some(KvmDevice::with(0o660, "kvm", false)));
+        assert!(by_group.to_do.unwrap().contains("members of the group kvm"));
         let alone = check(&|host| {
             host.kvm = Some(KvmDevice::with(0o660, "kvm", false));
             host.build_users_group = None;
@@ -417,6 +435,24 @@ mod tests {
         assert_eq!(found.outcome, Outcome::Failed);
         assert!(found.found.ends_with("cannot connect to socket"));
         assert!(found.to_do.unwrap().contains("nix-daemon"));
+    }
+
+    #[test]
+    fn build_users_that_are_not_there_stop_an_upload() {
+        let mut host = host();
+        host.build_users.clear();
+        // A daemon has settings of its own.
+        let found = item(host.clone(), &wanted(None), Topic::NixStore);
+        assert_eq!(found.outcome, Outcome::Passed);
+        host.store = StoreAccess::Open {
+            url: "local".to_owned(),
+        };
+        let found = item(host.clone(), &wanted(None), Topic::NixStore);
+        assert_eq!(found.outcome, Outcome::Failed);
+        assert!(found.found.contains("group nixbld"), "{}", found.found);
+        host.build_users_group = None;
+        let found = item(host, &wanted(None), Topic::NixStore);
+        assert_eq!(found.outcome, Outcome::Passed);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
+use super::groups::Groups;
+
 const DEVICE: &str = "/dev/kvm";
-const GROUPS: &str = "/etc/group";
 
 /// The device of hardware virtualisation, `/dev/kvm`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +38,14 @@ impl fmt::Display for KvmDevice {
 
 impl KvmDevice {
     /// The device of this machine, for builds by the users of a group. It blocks.
-    pub(super) fn find(build_users: Option<&str>) -> Option<Self> {
-        let groups = std::fs::read_to_string(GROUPS).unwrap_or_default();
-        Self::read(Path::new(DEVICE), build_users, &Groups::parse(&groups))
+    pub(super) fn find(build_users: Option<&str>, groups: &Groups) -> Option<Self> {
+        Self::read(Path::new(DEVICE), build_users, groups)
     }
 
     fn read(path: &Path, build_users: Option<&str>, groups: &Groups) -> Option<Self> {
         let data = std::fs::metadata(path).ok()?;
         let mode = data.mode() & 0o777;
-        let group = groups.0.iter().find(|group| group.id == data.gid());
+        let group = groups.of(data.gid());
         let usable = match build_users {
             None => access(path, Access::READ_OK | Access::WRITE_OK).is_ok(),
             Some(_) if mode & 0o006 == 0o006 => true,
@@ -72,38 +72,6 @@ impl KvmDevice {
             group: group.to_owned(),
             usable,
         }
-    }
-}
-
-/// What `/etc/group` says. Groups that come from elsewhere are not seen.
-struct Groups(Vec<Group>);
-
-struct Group {
-    name: String,
-    id: u32,
-    members: Vec<String>,
-}
-
-impl Groups {
-    fn parse(text: &str) -> Self {
-        let line = |line: &str| {
-            let mut fields = line.split(':');
-            let name = fields.next()?.to_owned();
-            let id = fields.nth(1)?.parse().ok()?;
-            let members = fields.next().unwrap_or_default().split(',');
-            let members = members.map(str::trim).filter(|member| !member.is_empty());
-            Some(Group {
-                name,
-                id,
-                members: members.map(str::to_owned).collect(),
-            })
-        };
-        Self(text.lines().filter_map(line).collect())
-    }
-
-    fn members(&self, name: &str) -> Vec<String> {
-        let group = self.0.iter().find(|group| group.name == name);
-        group.map(|group| group.members.clone()).unwrap_or_default()
     }
 }
 

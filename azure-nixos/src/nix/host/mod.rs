@@ -5,6 +5,7 @@
 //! image is said by whoever asks, such as [`check`](crate::check).
 
 mod builders;
+mod groups;
 mod kvm;
 mod settings;
 mod space;
@@ -27,6 +28,7 @@ pub use builders::NixBuilder;
 pub use kvm::KvmDevice;
 pub use space::DiskSpace;
 
+use groups::Groups;
 use settings::Settings;
 
 /// The feature that a machine must have to run the builders of disk images, which start a virtual
@@ -62,6 +64,8 @@ pub struct NixHost {
     pub max_silent_time: Option<Duration>,
     /// The Unix group whose users run the builds; nothing where they run as the user of Nix.
     pub build_users_group: Option<String>,
+    /// The users of that group, as `/etc/group` has them.
+    pub build_users: Vec<String>,
     /// Whether the store can be used, and through what.
     pub store: StoreAccess,
     /// The directory of the store on this machine: `/nix/store`.
@@ -360,9 +364,12 @@ impl Settings {
         let build_users_group = group.or_else(|| daemon.then(|| BUILD_USERS.to_owned()));
         let store_dir = places.store_dir();
         let build_dir = places.build_dir(self.build_dir.as_deref());
+        let groups = Groups::read();
+        let group = build_users_group.as_deref();
         NixHost {
             builders: builders::read(&self.builders),
-            kvm: KvmDevice::find(build_users_group.as_deref()),
+            kvm: KvmDevice::find(group, &groups),
+            build_users: group.map(|group| groups.members(group)).unwrap_or_default(),
             store_space: here.then(|| DiskSpace::of(&store_dir)).flatten(),
             build_space: DiskSpace::of(&build_dir),
             version,
@@ -400,6 +407,7 @@ pub(crate) mod tests {
             max_jobs: Some(4),
             max_silent_time: None,
             build_users_group: Some("nixbld".to_owned()),
+            build_users: vec!["nixbld1".to_owned(), "nixbld2".to_owned()],
             store: StoreAccess::Open {
                 url: "daemon".to_owned(),
             },
