@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::nix_opts::{NixOptions, Source};
-use crate::transfer::Transfer;
+use crate::transfer::{Transfer, size};
+use azure_nixos::ByteSize;
 use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -86,6 +87,11 @@ const UPLOAD_VHD_JSON: &str = "\
 With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, bytes_resumed, bytes_skipped, \
 requests, retries, integrity, verified, seconds.";
 
+const CHECK_JSON: &str = "\
+Nothing is changed anywhere. The exit status is 1 when something would stop an upload; warnings and what could \
+not be found out do not count. With -o json, one object: would_stop, and items of topic, outcome (passed, warning, \
+failed, not-checked), found and to_do.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build or take a disk image and register it as an image on Azure
@@ -99,6 +105,9 @@ pub(crate) enum Command {
     UploadVhd(Box<UploadVhd>),
     /// Say what is in a disk image file, and what Azure would say of it
     Inspect(Inspect),
+    /// Say whether an upload would work, and what to do where it would not
+    #[command(after_help = CHECK_JSON)]
+    Check(Box<Check>),
     /// Serve a local Azure for other clients until Ctrl-C
     #[cfg(feature = "local")]
     Emulator(Emulator),
@@ -228,6 +237,51 @@ pub(crate) struct UploadVhd {
 pub(crate) struct Inspect {
     /// Disk image file
     pub(crate) file: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Check {
+    /// Resource group that the image is to go into
+    #[arg(short = 'g', long, value_name = "GROUP")]
+    pub(crate) resource_group: Option<String>,
+    /// Name that the image is to have
+    #[arg(
+        short = 'n',
+        long = "image-name",
+        visible_alias = "name",
+        value_name = "NAME"
+    )]
+    pub(crate) name: Option<String>,
+    /// Region [default: that of the group, westus2 for a new one]
+    #[arg(short, long)]
+    pub(crate) location: Option<String>,
+    /// Size of the machines that are to be made of it [default: that of boot-vm; what is wrong with it
+    /// is then a warning]
+    #[arg(short = 's', long, value_name = "SIZE")]
+    pub(crate) vm_size: Option<String>,
+    /// How many machines
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
+    /// Name of a gallery, to see whether it can be one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) gallery: Option<String>,
+    /// Name of an image definition, to see whether it can be one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image_definition: Option<String>,
+    /// System that the image is for, as aarch64-linux [default: the Linux of this machine]
+    #[arg(long, value_name = "SYSTEM")]
+    pub(crate) system: Option<String>,
+    /// Size of the disk of the image, as "30 GiB" [default: 4 GiB, of which less room is a warning]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) image_size: Option<ByteSize>,
+    /// Leave Azure out
+    #[arg(long, conflicts_with_all = [
+        "no_nix", "resource_group", "name", "location", "vm_size", "gallery", "image_definition",
+    ])]
+    pub(crate) no_azure: bool,
+    /// Leave Nix out: a finished disk image needs none
+    #[arg(long, conflicts_with = "image_size")]
+    pub(crate) no_nix: bool,
 }
 
 #[cfg(feature = "local")]
@@ -400,6 +454,11 @@ mod tests {
             "boot-vm -g g -i i",
             "boot-vm -g g -i i -n n -d 0",
             "inspect f --local --subscription x",
+            "check --no-azure --no-nix",
+            "check --no-azure -g g",
+            "check --no-nix --image-size 1G",
+            "check --count 0",
+            "check --image-size much",
             "emulator --port 1 env",
             "emulator env --shell tcsh",
         ] {

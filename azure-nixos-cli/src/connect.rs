@@ -1,10 +1,34 @@
 //! The connection that a command uses: Azure, or a local one that lives as long as the command.
 
 use azure_nixos::Azure;
+use azure_nixos::azure::AzureBuilder;
 
 use crate::args::Global;
 use crate::output;
 use crate::run::Failure;
+
+/// The login that the options ask for.
+pub(crate) fn settings(global: &Global) -> AzureBuilder {
+    let mut builder = Azure::builder();
+    if let Some(cloud) = &global.cloud {
+        builder = builder.cloud_named(cloud);
+    }
+    if let Some(subscription) = &global.subscription {
+        builder = builder.subscription(subscription);
+    }
+    builder
+}
+
+/// Whether the options ask for a local Azure.
+pub(crate) fn is_local(global: &Global) -> bool {
+    #[cfg(feature = "local")]
+    return global.local;
+    #[cfg(not(feature = "local"))]
+    {
+        let _ = global;
+        false
+    }
+}
 
 /// A connection, and what must be ended after it.
 pub(crate) struct Connection {
@@ -20,14 +44,7 @@ impl Connection {
         if global.local {
             return Self::open_local(local::start(&local::directory()?).await?).await;
         }
-        let mut builder = Azure::builder();
-        if let Some(cloud) = &global.cloud {
-            builder = builder.cloud_named(cloud);
-        }
-        if let Some(subscription) = &global.subscription {
-            builder = builder.subscription(subscription);
-        }
-        let azure = builder.build().await?;
+        let azure = settings(global).build().await?;
         if global.verbose > 0 {
             output::note(&format!(
                 "{}, subscription {}",

@@ -43,7 +43,7 @@ enum How {
 }
 
 /// Clap shows one sentence, so the hint goes into it.
-fn size(text: &str) -> Result<ByteSize, String> {
+pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|error: azure_nixos::Error| {
         format!("{error}; {}", error.hint().unwrap_or_default())
     })

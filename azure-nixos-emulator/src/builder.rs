@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
-use crate::arm::{Access, Arm, Settings};
+use crate::arm::{Access, Arm, Offer, Settings};
 use crate::assumption::Assumption;
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
@@ -45,6 +45,7 @@ pub struct EmulatorBuilder {
     page_size: Option<NonZeroUsize>,
     access: Access,
     nic_reservation: Duration,
+    offer: Offer,
     assumed: Vec<Assumption>,
     faults: Vec<FaultRule>,
 }
@@ -69,6 +70,7 @@ impl EmulatorBuilder {
             page_size: None,
             access: Access::default(),
             nic_reservation: Duration::ZERO,
+            offer: Offer::default(),
             assumed: Vec::new(),
             faults: Vec::new(),
         }
@@ -238,6 +240,33 @@ impl EmulatorBuilder {
         self
     }
 
+    /// The limit of a usage in every location, by its name in lists of usages: `cores`, the family
+    /// of a size such as `standardDSv5Family`, or one of Microsoft.Network's such as
+    /// `PublicIPAddresses`. What would exceed it is refused. Default: 100 cores in all and in each
+    /// family, 1000 addresses and networks.
+    #[must_use]
+    pub fn quota(mut self, usage: impl Into<String>, limit: u64) -> Self {
+        let usage = usage.into().to_ascii_lowercase();
+        self.offer.quotas.insert(usage, limit);
+        self
+    }
+
+    /// A size of virtual machines that exists and that the subscription may not use: it is listed
+    /// with a restriction, and a machine of it is refused with `SkuNotAvailable`. Default: none.
+    #[must_use]
+    pub fn restrict_size(mut self, size: impl Into<String>) -> Self {
+        self.offer.restricted.push(size.into());
+        self
+    }
+
+    /// The state of the subscription: `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`. One
+    /// that is disabled or deleted can only be read. Default: `Enabled`.
+    #[must_use]
+    pub fn subscription_state(mut self, state: impl Into<String>) -> Self {
+        self.offer.subscription_state = Some(state.into());
+        self
+    }
+
     /// Does something in another way than by default, where it is not known what Azure does. Each
     /// call adds one. Default: none.
     #[must_use]
@@ -311,6 +340,7 @@ impl EmulatorBuilder {
             page_size: self.page_size,
             access: self.access,
             nic_reservation: self.nic_reservation,
+            offer: self.offer,
             assumed: self.assumed,
         };
         let (clock, durable, unregistered) = (self.clock, self.durable, self.unregistered);

@@ -39,7 +39,7 @@ pub struct UnknownOperation {
 }
 
 /// What has a path of its own: method, path (`*` is any one part), name. In lower case.
-const FIXED: [(&str, &str, Operation); 26] = [
+const FIXED: [(&str, &str, Operation); 29] = [
     ("GET", "metadata/endpoints", of("login", "endpoints")),
     (
         "GET",
@@ -123,6 +123,21 @@ const FIXED: [(&str, &str, Operation); 26] = [
         "GET",
         "subscriptions/*/providers/microsoft.compute/locations/*/usages",
         of("usage", "list"),
+    ),
+    (
+        "GET",
+        "subscriptions/*/providers/microsoft.network/locations/*/usages",
+        of("usages", "list"),
+    ),
+    (
+        "GET",
+        "subscriptions/*/providers/microsoft.authorization/permissions",
+        of("permissions", "listForSubscription"),
+    ),
+    (
+        "GET",
+        "subscriptions/*/resourcegroups/*/providers/microsoft.authorization/permissions",
+        of("permissions", "listForResourceGroup"),
     ),
     (
         "GET",

@@ -44,10 +44,12 @@
 //! | write a disk to an access URL | [`VhdUploader`], [`SasUrl`], [`upload::SasSource`] |
 //! | look into a disk image before anything is sent | [`disk::inspect`], [`disk::DiskImage`] |
 //! | upload from a format that is not known here | [`disk::DiskSource`] |
+//! | see beforehand whether all of that would work | [`check::Checkup`], [`nix::Nix::host`] |
 //! | find and build the image of a configuration | [`nix::Nix`], [`nix::Installable`] |
 //! | send single requests to Resource Manager | [`arm::Client`] |
 //!
-//! `image` and `vm` know the order of the steps and what is undone when one fails. They use `nix`,
+//! `image` and `vm` know the order of the steps and what is undone when one fails; `check` knows
+//! what they need. They use `nix`,
 //! `disk`, `upload` and `arm`, which do not know each other, and those stand on [`azure`].
 //!
 //! # What holds everywhere
@@ -68,6 +70,7 @@ pub mod arm;
 pub mod azure;
 mod backoff;
 mod blocking;
+pub mod check;
 pub mod disk;
 mod error;
 mod generation;
@@ -84,6 +87,7 @@ pub mod upload;
 pub mod vm;
 
 pub use azure::Azure;
+pub use check::Checkup;
 pub use error::{Error, ErrorKind, Result};
 pub use generation::Generation;
 pub use handle::{CancelHandle, Handle};

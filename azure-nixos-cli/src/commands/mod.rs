@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod boot_vm;
+mod check;
 #[cfg(feature = "local")]
 mod demo;
 #[cfg(feature = "local")]
@@ -12,6 +13,7 @@ mod upload_image;
 mod upload_vhd;
 
 pub(crate) use boot_vm::boot_vm;
+pub(crate) use check::check;
 #[cfg(feature = "local")]
 pub(crate) use demo::demo;
 #[cfg(feature = "local")]

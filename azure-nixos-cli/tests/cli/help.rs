@@ -11,6 +11,7 @@ fn help_of_everything() {
         "boot-vm",
         "upload-vhd",
         "inspect",
+        "check",
         "emulator",
         "emulator env",
         "demo",

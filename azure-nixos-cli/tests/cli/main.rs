@@ -8,6 +8,7 @@
 )]
 
 mod azure;
+mod check;
 mod compare;
 mod demo;
 mod disks;

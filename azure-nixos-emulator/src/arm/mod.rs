@@ -45,6 +45,7 @@ mod subscriptions;
 mod versions;
 mod vms;
 
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ pub(crate) struct Settings {
     pub(crate) access: Access,
     /// How long a network interface is kept for a machine that was deleted.
     pub(crate) nic_reservation: Duration,
+    pub(crate) offer: Offer,
     /// What is done in another way than by default.
     pub(crate) assumed: Vec<Assumption>,
 }
@@ -113,6 +115,35 @@ pub(crate) struct Access {
     pub(crate) replication_despite_type: bool,
     /// Actions that the caller may not do.
     pub(crate) denied: Vec<String>,
+}
+
+/// What the subscription may have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer {
+    /// Limits of usages that are not the default, by their names in lower case.
+    pub(crate) quotas: BTreeMap<String, u64>,
+    /// Sizes of virtual machines that may not be used.
+    pub(crate) restricted: Vec<String>,
+    /// The state of the subscription, where it is not `Enabled`.
+    pub(crate) subscription_state: Option<String>,
+}
+
+impl Offer {
+    /// The limit of a usage, which is by default this one.
+    pub(crate) fn limit(&self, usage: &str, default: u64) -> u64 {
+        let usage = usage.to_ascii_lowercase();
+        self.quotas.get(&usage).copied().unwrap_or(default)
+    }
+
+    pub(crate) fn is_restricted(&self, size: &str) -> bool {
+        self.restricted
+            .iter()
+            .any(|restricted| restricted.eq_ignore_ascii_case(size))
+    }
+
+    pub(crate) fn subscription_state(&self) -> &str {
+        self.subscription_state.as_deref().unwrap_or("Enabled")
+    }
 }
 
 impl Settings {

@@ -4,6 +4,7 @@
 //! for a POST, the name of what is posted and `action`.
 
 use axum::http::Method;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::answer::Result;
@@ -28,6 +29,19 @@ pub(crate) fn check(context: &Context<'_>) -> Result<()> {
             caller.client_id, caller.object_id, context.call.path
         ),
     ))
+}
+
+/// `GET {scope}/providers/Microsoft.Authorization/permissions`: what the caller may do there, which is
+/// the same everywhere.
+pub(crate) fn list(context: &Context<'_>) -> Value {
+    json!({
+        "value": [{
+            "actions": ["*"],
+            "notActions": context.arm.settings().access.denied,
+            "dataActions": [],
+            "notDataActions": [],
+        }],
+    })
 }
 
 /// The action of a request.

@@ -50,6 +50,7 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
         ));
     }
     permissions::check(context)?;
+    subscriptions::require_writable(context)?;
     if let Some(answer) = roles::answer(context, &parts) {
         return answer;
     }
@@ -113,7 +114,14 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
                 | ("microsoft.storage", "asyncoperations", [_]) => {
                     context.provider_operation(parts[6], parts[7])
                 }
-                ("microsoft.compute", "usages", []) => skus::usages(context, location),
+                ("microsoft.compute", "usages", []) => {
+                    require_get(&call.method)?;
+                    skus::usages(context, location)
+                }
+                ("microsoft.network", "usages", []) => {
+                    require_get(&call.method)?;
+                    super::network::usages(context, location)
+                }
                 ("microsoft.compute", "vmsizes", []) => skus::sizes(location),
                 _ => Err(ArmError::no_such_path(&call.path)),
             }

@@ -8,7 +8,7 @@ use super::error::ArmError;
 use super::subscriptions::{find_location, location_names};
 use crate::state::Inner;
 
-/// Cores of all families together, per location.
+/// Cores of all families together, and of each, per location, unless a quota says otherwise.
 pub(crate) const CORES: u64 = 100;
 
 /// A size of virtual machines.
@@ -279,7 +279,7 @@ impl Size {
         }
     }
 
-    fn sku(&self, location: &str) -> Value {
+    fn sku(&self, location: &str, restricted: bool) -> Value {
         let short = self.name.trim_start_matches("Standard_");
         let has_premium_storage = self.has_premium_storage();
         let capabilities = [
@@ -302,6 +302,16 @@ impl Size {
             .into_iter()
             .map(|(name, value)| json!({ "name": name, "value": value }))
             .collect();
+        let restrictions = if restricted {
+            json!([{
+                "type": "Location",
+                "values": [location],
+                "restrictionInfo": { "locations": [location] },
+                "reasonCode": "NotAvailableForSubscription",
+            }])
+        } else {
+            json!([])
+        };
         json!({
             "resourceType": "virtualMachines",
             "name": self.name,
@@ -311,7 +321,7 @@ impl Size {
             "locations": [location],
             "locationInfo": [{ "location": location, "zones": ["1", "2", "3"], "zoneDetails": [] }],
             "capabilities": capabilities,
-            "restrictions": [],
+            "restrictions": restrictions,
         })
     }
 }
@@ -332,6 +342,7 @@ fn capital(flag: bool) -> String {
 
 /// `GET …/skus`: of the location of the filter, or of all. `az` sends no filter and looks itself.
 pub(crate) fn list(context: &Context<'_>) -> Result {
+    let offer = &context.arm.settings().offer;
     let filter = context.call.query("$filter");
     let locations = match filter {
         None => location_names().collect(),
@@ -352,7 +363,11 @@ pub(crate) fn list(context: &Context<'_>) -> Result {
     };
     let all: Vec<Value> = locations
         .into_iter()
-        .flat_map(|location| SIZES.iter().map(|size| size.sku(location)))
+        .flat_map(|location| {
+            SIZES
+                .iter()
+                .map(|size| size.sku(location, offer.is_restricted(size.name)))
+        })
         .collect();
     Ok(Answer::json(200, json!({ "value": all })))
 }
@@ -405,9 +420,10 @@ pub(crate) fn cores_used(context: &Context<'_>, location: &str, family: Option<&
 /// `GET …/locations/{location}/usages`
 pub(crate) fn usages(context: &Context<'_>, location: &str) -> Result {
     let location = require_location(location)?;
+    let offer = &context.arm.settings().offer;
     let entry = |name: &str, display: &str, used: u64| {
         json!({
-            "limit": CORES,
+            "limit": offer.limit(name, CORES),
             "unit": "Count",
             "currentValue": used,
             "name": { "value": name, "localizedValue": display },
@@ -430,7 +446,7 @@ pub(crate) fn usages(context: &Context<'_>, location: &str) -> Result {
     Ok(Answer::json(200, json!({ "value": all })))
 }
 
-fn require_location(location: &str) -> Result<&'static str> {
+pub(crate) fn require_location(location: &str) -> Result<&'static str> {
     find_location(location).ok_or_else(|| {
         ArmError::gateway(
             400,

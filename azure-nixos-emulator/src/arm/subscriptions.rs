@@ -74,13 +74,30 @@ fn body(context: &Context<'_>) -> Value {
         "subscriptionId": id,
         "tenantId": context.state.identity.tenant_id,
         "displayName": "Local Azure",
-        "state": "Enabled",
+        "state": context.arm.settings().offer.subscription_state(),
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01",
             "quotaId": "PayAsYouGo_2014-09-01",
             "spendingLimit": "Off",
         },
     })
+}
+
+/// Refuses to change anything in a subscription that is not in use any more.
+pub(crate) fn require_writable(context: &Context<'_>) -> Result<()> {
+    let state = context.arm.settings().offer.subscription_state();
+    let reads = matches!(context.call.method.as_str(), "GET" | "HEAD");
+    if reads || !matches!(state, "Disabled" | "Deleted") {
+        return Ok(());
+    }
+    Err(ArmError::gateway(
+        409,
+        "ReadOnlyDisabledSubscription",
+        format!(
+            "The subscription '{}' is disabled and therefore marked as read only. You cannot perform any write actions on this subscription until it is re-enabled.",
+            context.state.identity.subscription_id
+        ),
+    ))
 }
 
 /// `GET /tenants`

@@ -8,6 +8,7 @@
 //! The versions of the API are those of which real traffic was recorded, one constant beside each
 //! resource type.
 
+pub mod authorization;
 mod client;
 pub mod compute;
 mod error;
@@ -18,6 +19,7 @@ mod operation;
 #[cfg(test)]
 pub(crate) mod replay;
 mod resources;
+mod usages;
 
 pub use client::Client;
 pub(crate) use client::TRIES;
@@ -25,7 +27,10 @@ pub use error::ServiceError;
 pub use id::{Location, ResourceId};
 pub use names::Named;
 pub use operation::Operation;
-pub use resources::{AnyResource, Region, ResourceGroup};
+pub(crate) use resources::nearest;
+pub use resources::{AnyResource, Provider, ProviderType, Region, ResourceGroup, SubscriptionInfo};
+pub(crate) use usages::ALL_CORES;
+pub use usages::{Usage, UsageName};
 
 use serde::{Deserialize, Deserializer};
 

@@ -14,6 +14,10 @@ pub enum Named {
     Disk,
     /// 1–80 letters, digits, `_`, `.`, `-`; begins with a letter or digit, ends with one or `_`.
     Image,
+    /// 1–80 letters, digits, `_`, `.`; begins and ends with a letter or digit. No hyphens.
+    Gallery,
+    /// 1–80 letters, digits, `_`, `.`, `-`; begins and ends with a letter or digit.
+    ImageDefinition,
     /// 1–64; what a Linux host name can be made of.
     VirtualMachine,
     /// 2–64 as an image's.
@@ -28,6 +32,8 @@ impl Named {
             Self::ResourceGroup => "resource group",
             Self::Disk => "disk",
             Self::Image => "image",
+            Self::Gallery => "gallery",
+            Self::ImageDefinition => "image definition",
             Self::VirtualMachine => "virtual machine",
             Self::VirtualNetwork => "virtual network",
             Self::Network => "network resource",
@@ -43,6 +49,12 @@ impl Named {
             Self::Disk => "1 to 80 letters, digits, underscores and hyphens",
             Self::Image | Self::Network => {
                 "1 to 80 letters, digits, underscores, periods and hyphens, beginning with a letter or digit and ending with one or with an underscore"
+            }
+            Self::Gallery => {
+                "1 to 80 letters, digits, underscores and periods, beginning and ending with a letter or digit, and no hyphens"
+            }
+            Self::ImageDefinition => {
+                "1 to 80 letters, digits, underscores, periods and hyphens, beginning and ending with a letter or digit"
             }
             Self::VirtualMachine => {
                 "1 to 64 letters, digits, hyphens and periods, beginning and ending with a letter or digit"
@@ -75,6 +87,8 @@ impl Named {
             Self::ResourceGroup => (1..=90).contains(&length) && all("-_.()") && last != Some('.'),
             Self::Disk => (1..=80).contains(&length) && all("_-"),
             Self::Image | Self::Network => (1..=80).contains(&length) && all("_.-") && edges("_"),
+            Self::Gallery => (1..=80).contains(&length) && all("_.") && edges(""),
+            Self::ImageDefinition => (1..=80).contains(&length) && all("_.-") && edges(""),
             Self::VirtualMachine => (1..=64).contains(&length) && all(".-") && edges(""),
             Self::VirtualNetwork => (2..=64).contains(&length) && all("_.-") && edges("_"),
         };
@@ -86,7 +100,11 @@ impl Named {
         } else {
             format!(
                 "{name:?} cannot be the name of {} {}",
-                if self == Self::Image { "an" } else { "a" },
+                if matches!(self, Self::Image | Self::ImageDefinition) {
+                    "an"
+                } else {
+                    "a"
+                },
                 self.what()
             )
         };
@@ -105,6 +123,8 @@ mod tests {
             (Named::ResourceGroup, "a(b)_c.d-e"),
             (Named::Disk, "nixos_web-1"),
             (Named::Image, "nixos-25.11_"),
+            (Named::Gallery, "nixos_images.1"),
+            (Named::ImageDefinition, "nixos-25.11"),
             (Named::VirtualMachine, "web-1.example"),
             (Named::VirtualNetwork, "v2"),
             (Named::Network, "x"),
@@ -123,6 +143,9 @@ mod tests {
             (Named::Image, "-a"),
             (Named::Image, "a-"),
             (Named::Image, "a/../b"),
+            (Named::Gallery, "nixos-images"),
+            (Named::Gallery, "_a"),
+            (Named::ImageDefinition, "a_"),
             (Named::VirtualMachine, "a_b"),
             (Named::VirtualMachine, "x-"),
             (Named::VirtualNetwork, "v"),

@@ -50,6 +50,63 @@ pub struct Region {
     pub display_name: String,
 }
 
+/// A subscription, as far as it is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct SubscriptionInfo {
+    /// The name for people.
+    pub display_name: String,
+    /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`.
+    pub state: String,
+}
+
+/// A resource provider, as a subscription sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct Provider {
+    /// Its namespace: `Microsoft.Compute`.
+    pub namespace: String,
+    /// `Registered`, `Registering`, `NotRegistered` or `Unregistering`.
+    #[serde(deserialize_with = "super::null_is_default")]
+    pub registration_state: String,
+    /// What it offers.
+    #[serde(deserialize_with = "super::null_is_default")]
+    pub resource_types: Vec<ProviderType>,
+}
+
+/// A type of resource, and where there is any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct ProviderType {
+    /// Its name without the namespace: `disks`.
+    pub resource_type: String,
+    /// Regions, as people read them: `West US 2`. Empty for what belongs to no region.
+    #[serde(deserialize_with = "super::null_is_default")]
+    pub locations: Vec<String>,
+}
+
+impl Provider {
+    /// Whether the subscription can use it.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.registration_state.eq_ignore_ascii_case("Registered")
+    }
+
+    /// Whether there is a type in a region. One that is not listed, or whose regions are not, counts
+    /// as being everywhere: the service is the judge.
+    #[must_use]
+    pub fn offers(&self, kind: &str, location: &Location) -> bool {
+        let here = |name: &String| Location::new(name).is_ok_and(|name| name == *location);
+        self.resource_types
+            .iter()
+            .filter(|known| known.resource_type.eq_ignore_ascii_case(kind))
+            .all(|known| known.locations.is_empty() || known.locations.iter().any(here))
+    }
+}
+
 /// Anything in a resource group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,6 +126,35 @@ pub(crate) fn provider_of(path: &str) -> Option<&str> {
 }
 
 impl Client {
+    /// The subscription itself.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn subscription(&self) -> Result<SubscriptionInfo> {
+        let path = format!("/subscriptions/{}", self.subscription_id());
+        self.get(
+            self.url(&path, SUBSCRIPTIONS, &[]),
+            "look at the subscription",
+        )
+        .await
+    }
+
+    /// A resource provider, by its namespace.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there is no such provider.
+    pub async fn provider(&self, namespace: &str) -> Result<Provider> {
+        let path = format!(
+            "/subscriptions/{}/providers/{namespace}",
+            self.subscription_id()
+        );
+        self.get(
+            self.url(&path, GROUPS, &[]),
+            &format!("look at the resource provider {namespace}"),
+        )
+        .await
+    }
+
     /// The regions of the subscription.
     ///
     /// # Errors
@@ -178,11 +264,6 @@ impl Client {
     /// # Errors
     /// When the login may not, or it takes longer than ten minutes.
     pub async fn register_provider(&self, namespace: &str) -> Result<()> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Provider {
-            registration_state: Option<String>,
-        }
         let doing = format!("register the resource provider {namespace}");
         tracing::info!(namespace, "registering a resource provider");
         let path = format!(
@@ -197,14 +278,16 @@ impl Client {
         let started = Instant::now();
         let mut wait = Duration::from_millis(250);
         loop {
-            let state = provider.registration_state.as_deref().unwrap_or_default();
-            if state.eq_ignore_ascii_case("Registered") {
+            if provider.is_registered() {
                 return Ok(());
             }
             if started.elapsed() + wait > REGISTRATION {
                 return Err(Error::new(
                     ErrorKind::Timeout,
-                    format!("cannot {doing}: it is still {state:?} after ten minutes"),
+                    format!(
+                        "cannot {doing}: it is still {:?} after ten minutes",
+                        provider.registration_state
+                    ),
                 ));
             }
             tokio::time::sleep(wait).await;
@@ -219,7 +302,7 @@ impl Client {
 }
 
 /// The name that is at most two edits away, if there is one.
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|name| (edits(wanted, name), name.len().abs_diff(wanted.len()), name))
         .filter(|(edits, ..)| *edits <= 2)
@@ -258,6 +341,22 @@ mod tests {
             provider_of("/subscriptions/s/providers/Microsoft.Compute/register"),
             None
         );
+    }
+
+    #[test]
+    fn a_provider_says_where_its_types_are() {
+        let provider: Provider = serde_json::from_value(serde_json::json!({
+            "namespace": "Microsoft.Compute", "registrationState": "Registered",
+            "resourceTypes": [
+                { "resourceType": "disks", "locations": ["West US 2"], "apiVersions": ["2023-04-02"] },
+                { "resourceType": "operations", "locations": [] },
+            ],
+        }))
+        .unwrap();
+        assert!(provider.is_registered());
+        let (here, there) = ("westus2".parse().unwrap(), "eastus".parse().unwrap());
+        assert!(provider.offers("Disks", &here) && !provider.offers("disks", &there));
+        assert!(provider.offers("operations", &there) && provider.offers("new", &there));
     }
 
     #[test]

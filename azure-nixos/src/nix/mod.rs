@@ -33,6 +33,7 @@ mod event;
 mod failure;
 mod flake;
 mod hint;
+pub(crate) mod host;
 mod installable;
 mod log;
 mod output;
@@ -56,6 +57,7 @@ use crate::{Error, ErrorKind, Handle, Result};
 
 pub use evaluation::Evaluation;
 pub use event::{MessageLevel, NixEvent};
+pub use host::{DiskSpace, KvmDevice, NixBuilder, NixHost, StoreAccess};
 pub use installable::{Installable, InstallableSource};
 pub use show::show_progress;
 pub use version::{NixFlavour, NixVersion};

@@ -9,9 +9,11 @@ pub(crate) mod nsg;
 mod open_ports;
 pub(crate) mod public_ip;
 pub(crate) mod security_rule;
+mod usages;
 pub(crate) mod vnet;
 
 pub(crate) use self::open_ports::open_ports;
+pub(crate) use self::usages::usages;
 
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -156,6 +156,11 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         );
         properties["dnsSettings"]["fqdn"] = json!(fqdn);
     }
+    if put.existing.is_none() {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (location, sku) = (text(&body["location"]), text(&body["sku"]["name"]));
+        super::usages::require_address(context, &location, &sku)?;
+    }
     if let Some(existing) = &put.existing {
         if existing.body["sku"] != body["sku"] {
             return Err(ArmError::network(

@@ -7,10 +7,10 @@
 mod assignments;
 mod definitions;
 
-use super::answer::Result;
+use super::answer::{Answer, Result};
 use super::error::ArmError;
 use super::id::Kind;
-use super::{Context, versions};
+use super::{Context, permissions, versions};
 
 /// Answers a path of this provider; `None` when it is another's.
 pub(crate) fn answer(context: &mut Context<'_>, parts: &[&str]) -> Option<Result> {
@@ -53,7 +53,8 @@ fn below(
         ("roleassignments", "GET", [name]) => assignments::get(context, &scope, name),
         ("roleassignments", "PUT", [name]) => assignments::put(context, &scope, name),
         ("roleassignments", "DELETE", [name]) => assignments::delete(context, &scope, name),
-        ("roledefinitions" | "roleassignments", method, [] | [_]) => {
+        ("permissions", "GET", []) => Ok(Answer::json(200, permissions::list(context))),
+        ("roledefinitions" | "roleassignments", method, [] | [_]) | ("permissions", method, []) => {
             Err(ArmError::no_such_method(method))
         }
         _ => Err(ArmError::not_implemented(format!(

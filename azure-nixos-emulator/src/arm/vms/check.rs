@@ -99,7 +99,8 @@ pub(crate) fn size_for(
     machines: u64,
     before: u64,
 ) -> Result<&'static Size> {
-    let Some(size) = Size::find(name) else {
+    let offer = &context.arm.settings().offer;
+    let Some(size) = Size::find(name).filter(|size| !offer.is_restricted(size.name)) else {
         return Err(ArmError::compute(
             409,
             "SkuNotAvailable",
@@ -110,12 +111,26 @@ pub(crate) fn size_for(
     };
     let used = skus::cores_used(context, location, None).saturating_sub(before);
     let wanted = size.cores * machines;
-    if used + wanted > CORES {
+    let limit = offer.limit("cores", CORES);
+    if used + wanted > limit {
         return Err(ArmError::compute(
             409,
             "OperationNotAllowed",
             format!(
-                "Operation results in exceeding quota limits of Core. Maximum allowed: {CORES}, Current in use: {used}, Additional requested: {wanted}."
+                "Operation results in exceeding quota limits of Core. Maximum allowed: {limit}, Current in use: {used}, Additional requested: {wanted}."
+            ),
+        ));
+    }
+    let used = skus::cores_used(context, location, Some(size.family)).saturating_sub(before);
+    let limit = offer.limit(size.family, CORES);
+    if used + wanted > limit {
+        return Err(ArmError::compute(
+            409,
+            "OperationNotAllowed",
+            format!(
+                "Operation could not be completed as it results in exceeding approved {} Cores quota. Additional details - Deployment Model: Resource Manager, Location: {location}, Current Limit: {limit}, Current Usage: {used}, Additional Required: {wanted}, (Minimum) New Limit Required: {}.",
+                size.family,
+                used + wanted
             ),
         ));
     }

@@ -1,11 +1,13 @@
-//! Microsoft.Compute: managed disks, images, virtual machines.
+//! Microsoft.Compute: managed disks, images, virtual machines and their sizes.
 
 mod disks;
 mod images;
+mod skus;
 mod virtual_machines;
 
 pub use disks::{CreationData, Disk, DiskProperties, DiskSku, DiskState};
 pub use images::{Image, ImageOsDisk, ImageProperties, ImageStorageProfile};
+pub use skus::{Capability, Restriction, RestrictionInfo, VmSize};
 pub use virtual_machines::{
     HardwareProfile, ImageReference, InterfaceReference, InterfaceReferenceProperties,
     LinuxConfiguration, ManagedDiskParameters, NetworkProfile, OsDisk, OsProfile, SshConfiguration,

@@ -1,0 +1,171 @@
+//! Microsoft.Authorization: what the login may do.
+
+use serde::Deserialize;
+
+use super::{Client, ResourceId};
+use crate::Result;
+
+const API: &str = "2022-04-01";
+
+/// What one role allows at a scope. A login has several of them at once; [`allows`] reads them all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct Permission {
+    /// What it allows: `Microsoft.Compute/disks/write`, or with `*` in the place of anything.
+    #[serde(deserialize_with = "super::null_is_default")]
+    pub actions: Vec<String>,
+    /// What it does not allow after all.
+    #[serde(deserialize_with = "super::null_is_default")]
+    pub not_actions: Vec<String>,
+}
+
+impl Permission {
+    /// Whether this role allows an action.
+    #[must_use]
+    pub fn allows(&self, action: &str) -> bool {
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, action));
+        any(&self.actions) && !any(&self.not_actions)
+    }
+}
+
+/// Whether roles allow an action together. What one does not allow another may: `notActions` are no
+/// prohibition.
+#[must_use]
+pub fn allows(permissions: &[Permission], action: &str) -> bool {
+    permissions
+        .iter()
+        .any(|permission| permission.allows(action))
+}
+
+/// Whether a pattern, in which `*` is any text, is this action, in any case.
+fn matches(pattern: &str, action: &str) -> bool {
+    let (pattern, action) = (pattern.to_ascii_lowercase(), action.to_ascii_lowercase());
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == action;
+    };
+    let Some(mut left) = action.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    // What follows the last star ends the action; the parts before it are taken as early as possible.
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some(at) = left.find(part) else {
+            return false;
+        };
+        left = &left[at + part.len()..];
+    }
+    left.ends_with(last)
+}
+
+impl Client {
+    /// What the login may do in a resource group. Prohibitions (deny assignments, policies, locks)
+    /// are not part of it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there is no such group.
+    pub async fn permissions_in(&self, group: &str) -> Result<Vec<Permission>> {
+        let scope = ResourceId::group(self.subscription_id(), group);
+        self.permissions(scope.as_str(), &format!("the resource group {group}"))
+            .await
+    }
+
+    /// What the login may do in the whole subscription. The published contract has this question
+    /// for groups and resources only; the portal asks it of subscriptions too.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn permissions_in_subscription(&self) -> Result<Vec<Permission>> {
+        let scope = format!("/subscriptions/{}", self.subscription_id());
+        self.permissions(&scope, "the subscription").await
+    }
+
+    async fn permissions(&self, scope: &str, what: &str) -> Result<Vec<Permission>> {
+        let path = format!("{scope}/providers/Microsoft.Authorization/permissions");
+        self.list(
+            self.url(&path, API, &[]),
+            &format!("ask what this login may do in {what}"),
+        )
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::replay::{Interaction, client};
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text_anywhere() {
+        let action = "Microsoft.Compute/disks/beginGetAccess/action";
+        for (pattern, is) in [
+            ("*", true),
+            ("microsoft.compute/DISKS/begingetaccess/ACTION", true),
+            ("Microsoft.Compute/*", true),
+            ("*/action", true),
+            ("*/beginGetAccess/*", true),
+            ("Microsoft.*/disks/*/action", true),
+            ("Microsoft.Compute/disks/beginGetAccess/action*", true),
+            ("Microsoft.Compute/disks/*/read", false),
+            ("Microsoft.Compute/disks", false),
+            ("*/disks", false),
+            ("Microsoft.Network/*", false),
+            ("Microsoft.Compute/*/disks/*", false),
+            ("", false),
+        ] {
+            assert_eq!(matches(pattern, action), is, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_one_role_leaves_out_another_allows() {
+        let role = |actions: &[&str], not: &[&str]| Permission {
+            actions: actions.iter().map(ToString::to_string).collect(),
+            not_actions: not.iter().map(ToString::to_string).collect(),
+        };
+        let contributor = role(&["*"], &["Microsoft.Authorization/*/Write"]);
+        let write = "Microsoft.Authorization/roleAssignments/write";
+        assert!(!allows(std::slice::from_ref(&contributor), write));
+        assert!(allows(
+            std::slice::from_ref(&contributor),
+            "Microsoft.Compute/disks/write"
+        ));
+        let administrator = role(&["Microsoft.Authorization/*"], &[]);
+        assert!(allows(&[contributor, administrator], write));
+        assert!(!allows(&[], write));
+    }
+
+    #[tokio::test]
+    async fn permissions_are_asked_of_a_scope() {
+        let answer = json!({ "value": [
+            { "actions": ["*/read"], "notActions": null, "dataActions": [], "notDataActions": [] },
+        ], "nextLink": null });
+        let (client, replay) = client(vec![
+            Interaction::new(
+                "GET",
+                "https://management.azure.com/subscriptions/s/resourceGroups/g/providers/Microsoft.Authorization/permissions?api-version=2022-04-01",
+                200,
+                &[],
+                answer.clone(),
+            ),
+            Interaction::new(
+                "GET",
+                "https://management.azure.com/subscriptions/s/providers/Microsoft.Authorization/permissions?api-version=2022-04-01",
+                200,
+                &[],
+                answer,
+            ),
+        ]);
+        for permissions in [
+            client.permissions_in("g").await.unwrap(),
+            client.permissions_in_subscription().await.unwrap(),
+        ] {
+            assert!(allows(&permissions, "Microsoft.Compute/disks/read"));
+            assert!(!allows(&permissions, "Microsoft.Compute/disks/write"));
+        }
+        assert_eq!(replay.asked().len(), 2);
+    }
+}
