@@ -357,11 +357,11 @@ mod tests {
     #[test]
     fn exit_codes_are_told_apart_even_without_words() {
         for (code, expected) in [
-            (100, "nix-build failed with exit code 100 on image.nix"),
+            (100, "nix-store failed with exit code 100 on image.nix"),
             (101, "the build of image.nix took too long and was stopped"),
             (102, "the content of image.nix is not what its hash says"),
             (104, "the build of image.nix is not deterministic"),
-            (1, "nix-build failed with exit code 1 on image.nix"),
+            (1, "nix-store failed with exit code 1 on image.nix"),
         ] {
             assert_eq!(exit(code, &[]).to_string(), expected);
         }
