@@ -69,7 +69,7 @@ impl Wanted {
         // The image is made in the build directory, and the closure and the image lie in the store.
         let (in_store, in_build) = (image.saturating_mul(2), image);
         let shared = match (&host.store_space, &host.build_space) {
-            (Some(store), Some(build)) => store.is_shared_with(build),
+            (Some(store), Some(build)) => host.builds_for(system) && store.is_shared_with(build),
             _ => false,
         };
         let all = if shared {
@@ -166,7 +166,11 @@ fn store(host: &NixHost) -> CheckItem {
             format!("the daemon of the store {} answers", host.store_dir.display()),
         ),
         // Without a daemon these are the settings that count.
-        StoreAccess::Open { .. } if host.build_users_group.is_some() && host.build_users.is_empty() => {
+        StoreAccess::Open { url }
+            if url == "local"
+                && host.build_users_group.is_some()
+                && host.build_users.is_empty() =>
+        {
             let group = host.build_users_group.as_deref().unwrap_or_default();
             CheckItem::failed(
                 Topic::NixStore,
@@ -452,6 +456,15 @@ mod tests {
         let found = item(host.clone(), &wanted(None), Topic::NixStore);
         assert_eq!(found.outcome, Outcome::Failed);
         assert!(found.found.contains("group nixbld"), "{}", found.found);
+        // What runs elsewhere does not run as users of this machine.
+        host.store = StoreAccess::Open {
+            url: "ssh-ng://other".to_owned(),
+        };
+        let found = item(host.clone(), &wanted(None), Topic::NixStore);
+        assert_eq!(found.outcome, Outcome::Passed);
+        host.store = StoreAccess::Open {
+            url: "local".to_owned(),
+        };
         host.build_users_group = None;
         let found = item(host, &wanted(None), Topic::NixStore);
         assert_eq!(found.outcome, Outcome::Passed);
@@ -499,6 +512,12 @@ mod tests {
             "{}",
             store.found
         );
+        // A builder elsewhere has its own room to build in.
+        let mut elsewhere = host.clone();
+        elsewhere.builders.push(builder("aarch64-linux", &["kvm"]));
+        let arm = wanted(Some("aarch64-linux"));
+        let store = item(elsewhere, &arm, Topic::StoreSpace);
+        assert_eq!(store.outcome, Outcome::Passed, "{store:?}");
         host.build_space = Some(DiskSpace::with("/tmp", 3 << 30, None, 2));
         let build = item(host.clone(), &wanted(None), Topic::BuildSpace);
         assert_eq!(build.outcome, Outcome::Warning);

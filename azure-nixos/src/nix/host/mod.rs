@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::geteuid;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{Command, Program};
@@ -359,8 +360,10 @@ impl Settings {
         let daemon = matches!(&store, StoreAccess::Open { url } if is_daemon(url));
         let here = matches!(&store, StoreAccess::Open { url } if is_here(url))
             || matches!(store, StoreAccess::Unreachable { .. });
+        // Only root can become another user, and Nix knows: the setting is for it alone. Where there
+        // is a daemon, what this user has set need not be what that one has.
         let group = self.build_users_group.clone();
-        // The settings are those of this user, who runs no builds where there is a daemon.
+        let group = group.filter(|_| daemon || geteuid().is_root());
         let build_users_group = group.or_else(|| daemon.then(|| BUILD_USERS.to_owned()));
         let store_dir = places.store_dir();
         let build_dir = places.build_dir(self.build_dir.as_deref());
@@ -466,6 +469,30 @@ pub(crate) mod tests {
         assert!(!host.flakes_enabled());
         host.version = NixVersion::parse("nix (Determinate Nix 3.6.2) 2.29.0").unwrap();
         assert!(host.flakes_enabled());
+    }
+
+    #[test]
+    fn builds_run_as_other_users_where_root_or_a_daemon_runs_them() {
+        let users = |set: Option<&str>, url: &str| {
+            let settings = Settings {
+                system: "x86_64-linux".to_owned(),
+                build_users_group: set.map(str::to_owned),
+                ..Settings::default()
+            };
+            let store = StoreAccess::Open {
+                url: url.to_owned(),
+            };
+            let host = settings.host(host().version, store, &Places::default());
+            host.build_users_group
+        };
+        let root = geteuid().is_root();
+        assert_eq!(users(Some("own"), "daemon").as_deref(), Some("own"));
+        assert_eq!(users(None, "unix:///socket").as_deref(), Some("nixbld"));
+        assert_eq!(
+            users(Some("own"), "local").as_deref(),
+            root.then_some("own")
+        );
+        assert_eq!(users(None, "local"), None);
     }
 
     #[test]
