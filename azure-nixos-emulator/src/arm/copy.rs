@@ -93,11 +93,14 @@ impl Arm {
             }
         })
         .iter()
-        .for_each(|orphan| {
-            if let Err(error) = remove_if_there(orphan) {
-                tracing::warn!(%error, path = %orphan.display(), "a copy nobody needs stays");
-            }
-        });
+        .for_each(|orphan| discard(orphan));
+    }
+}
+
+/// Takes away a copy that nobody needs.
+pub(super) fn discard(copy: &Path) {
+    if let Err(error) = remove_if_there(copy) {
+        tracing::warn!(%error, path = %copy.display(), "a copy nobody needs stays");
     }
 }
 

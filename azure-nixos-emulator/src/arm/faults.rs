@@ -14,11 +14,10 @@ use uuid::Uuid;
 
 use super::answer::Result;
 use super::call::Call;
-use super::copy::remove_if_there;
 use super::error::ArmError;
 use super::lro::{Operation, Work};
 use super::resources::set_state;
-use super::{Arm, Context, vms};
+use super::{Arm, Context, copy, vms};
 use crate::fault::FaultAction;
 use crate::login;
 use crate::state::Inner;
@@ -66,9 +65,8 @@ impl Context<'_> {
         let answer = serve(self);
         for (id, operation) in &mut self.state.operations {
             if !before.contains(id) && operation.is_running() {
-                let seems = std::mem::replace(&mut operation.work, Work::DiskUpdated);
                 operation.work = Work::Failing {
-                    seems: Box::new(seems),
+                    seems: Box::new(operation.work.clone()),
                     code: code.to_owned(),
                     message: message.to_owned(),
                 };
@@ -103,9 +101,7 @@ impl Context<'_> {
             // As if the copy had failed, which leaves no files.
             copying.result.as_ref()?;
             for (_, to) in &copying.files {
-                if let Err(error) = remove_if_there(to) {
-                    tracing::warn!(%error, path = %to.display(), "a copy nobody needs stays");
-                }
+                copy::discard(to);
             }
             copying.result = Some(Err(message.to_owned()));
             // Its own error would be of this service.

@@ -219,6 +219,16 @@ impl Location {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a name or a display name is that of this region.
+    pub(crate) fn is_named(&self, text: &str) -> bool {
+        Self::new(text).is_ok_and(|other| other == *self)
+    }
+
+    /// Whether it is in a list of names. An empty one is of what is everywhere.
+    pub(crate) fn is_among(&self, names: &[String]) -> bool {
+        names.is_empty() || names.iter().any(|name| self.is_named(name))
+    }
 }
 
 impl fmt::Display for Location {

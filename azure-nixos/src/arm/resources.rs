@@ -99,11 +99,10 @@ impl Provider {
     /// as being everywhere: the service is the judge.
     #[must_use]
     pub fn offers(&self, kind: &str, location: &Location) -> bool {
-        let here = |name: &String| Location::new(name).is_ok_and(|name| name == *location);
         self.resource_types
             .iter()
             .filter(|known| known.resource_type.eq_ignore_ascii_case(kind))
-            .all(|known| known.locations.is_empty() || known.locations.iter().any(here))
+            .all(|known| location.is_among(&known.locations))
     }
 }
 
@@ -178,8 +177,7 @@ impl Client {
             }
             regions => regions?,
         };
-        let known =
-            |region: &Region| Location::new(&region.name).is_ok_and(|name| name == *location);
+        let known = |region: &Region| location.is_named(&region.name);
         // A login that may read the group, but not the subscription, sees an empty list.
         if regions.is_empty() || regions.iter().any(known) {
             return Ok(());

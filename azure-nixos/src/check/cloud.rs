@@ -11,7 +11,7 @@ use super::{Checkup, Connection, Topic};
 use crate::arm::compute::{Disk, IMAGES, Image};
 use crate::arm::{Client, Location, Named, Provider, ResourceGroup, SubscriptionInfo};
 use crate::azure::Azure;
-use crate::image::{DEFAULT_LOCATION, UNFINISHED_TAG};
+use crate::image::{DEFAULT_LOCATION, UNFINISHED_TAG, disk_name};
 use crate::vm::DEFAULT_SIZE;
 use crate::{Error, ErrorKind, Result};
 
@@ -493,12 +493,6 @@ fn gallery(checkup: &Checkup) -> Option<CheckItem> {
     Some(bad.unwrap_or_else(|| {
         CheckItem::passed(topic, format!("{} can be called so", given.join(" and ")))
     }))
-}
-
-/// The disk of an image has its name, as far as a disk may; [`ImageBuilder`](crate::ImageBuilder)
-/// names it so.
-fn disk_name(image: &str) -> String {
-    image.replace('.', "-")
 }
 
 fn there(name: &str, group: &str, image: &Image) -> CheckItem {

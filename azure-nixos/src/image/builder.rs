@@ -455,7 +455,7 @@ fn reuse(existing: &Image, identity: &str, wanted: &Outcome) -> Result<ResourceI
 }
 
 /// The disk of an image has its name, as far as a disk may: disks have no periods in theirs.
-fn disk_name(image: &str) -> String {
+pub(crate) fn disk_name(image: &str) -> String {
     image.replace('.', "-")
 }
 

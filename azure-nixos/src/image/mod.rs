@@ -10,6 +10,8 @@ mod generation;
 mod origin;
 mod source;
 
+pub(crate) use builder::disk_name;
+
 pub use access::DiskAccess;
 pub use builder::{DEFAULT_LOCATION, ImageBuilder, UploadedImage};
 pub use disk::{DiskUpload, UploadedDisk};

@@ -121,11 +121,8 @@ impl Held {
                 built.store_path.display()
             );
         }
-        let built = self.built;
-        let _ = blocking(move || {
-            drop(built);
-            Ok::<_, Error>(())
-        })
-        .await;
+        // The link of this run goes, that one stays.
+        let this_run = Self { link: None, ..self };
+        this_run.let_go().await;
     }
 }

@@ -47,7 +47,7 @@ impl Run<'_> {
                 self.evaluate_expression(None).await
             }
             InstallableSource::Flake(reference) => {
-                let (reference, base) = (reference.clone(), self.base.to_owned());
+                let (reference, base) = (reference.clone(), self.base.clone());
                 let flake = blocking(move || Flake::parse(&reference, &base)).await?;
                 self.evaluate_flake(flake).await
             }
@@ -108,12 +108,10 @@ impl Run<'_> {
             Target::Attribute(attribute) => self.attribute(flake, attribute, None).await,
             Target::Host(host) => match self.host(&flake, &host).await? {
                 Host::Evaluated(evaluation) => Ok(*evaluation),
-                Host::Image(attribute) => self.attribute(flake, attribute, None).await,
                 Host::Unknown(hosts) => Err(no_host(&self.what.to_string(), &host, &hosts)),
             },
             Target::Name { host, attribute } => match self.host(&flake, &host).await? {
                 Host::Evaluated(evaluation) => Ok(*evaluation),
-                Host::Image(attribute) => self.attribute(flake, attribute, None).await,
                 Host::Unknown(hosts) => self.attribute(flake, attribute, Some((host, hosts))).await,
             },
         }
@@ -175,7 +173,7 @@ impl Run<'_> {
         ))
     }
 
-    /// Which image a host of a flake offers.
+    /// The image that a host of a flake offers.
     ///
     /// The name that newer configurations have is tried first, since an evaluation of a flake that has
     /// not changed comes from Nix's cache and the question for names does not.
@@ -203,7 +201,8 @@ impl Run<'_> {
                 if attribute == newer {
                     return Err(self.explain(&command, &tried));
                 }
-                Ok(Host::Image(attribute))
+                let evaluation = self.attribute(flake.clone(), attribute, None).await?;
+                Ok(Host::Evaluated(Box::new(evaluation)))
             }
             "unknown" => Ok(Host::Unknown(answer.names)),
             _ => {
@@ -271,10 +270,8 @@ fn image_attribute(host: &str, names: &[&str]) -> Result<String> {
 }
 
 enum Host {
-    /// It offers its image under the newer name.
+    /// What its image would be.
     Evaluated(Box<Evaluation>),
-    /// The attribute of the image.
-    Image(String),
     /// There is no such host; these there are.
     Unknown(Vec<String>),
 }

@@ -249,14 +249,7 @@ impl Nix {
         events: impl Fn(NixEvent) + Send + Sync,
         cancel: &CancellationToken,
     ) -> Result<Evaluation> {
-        let base = process::base(self.launcher.directory.as_deref())?;
-        let run = Run {
-            nix: self,
-            what,
-            base: &base,
-            events: &events,
-            cancel,
-        };
+        let run = Run::new(self, what, &events, cancel)?;
         // The state is large for a future that is moved around.
         Box::pin(run.evaluate())
             .await
@@ -273,15 +266,8 @@ impl Nix {
         events: impl Fn(NixEvent) + Send + Sync,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage> {
-        let base = process::base(self.launcher.directory.as_deref())?;
         let what = evaluation.what.clone();
-        let run = Run {
-            nix: self,
-            what: &what,
-            base: &base,
-            events: &events,
-            cancel,
-        };
+        let run = Run::new(self, &what, &events, cancel)?;
         Box::pin(run.realise(evaluation))
             .await
             .map_err(|error| error.with_operation("nix build"))
@@ -297,16 +283,10 @@ impl Nix {
     /// # Cancellation
     /// The link may be there or not when the future is dropped.
     pub async fn hold(&self, image: &BuiltImage, link: &Path) -> Result<()> {
-        let base = process::base(self.launcher.directory.as_deref())?;
         let what = Installable::store_path(&image.store_path);
-        let run = Run {
-            nix: self,
-            what: &what,
-            base: &base,
-            events: &|_| {},
-            cancel: &CancellationToken::new(),
-        };
-        let parent = base.join(link);
+        let never = CancellationToken::new();
+        let run = Run::new(self, &what, &|_| {}, &never)?;
+        let parent = run.base.join(link);
         blocking(move || match parent.parent() {
             Some(parent) => std::fs::create_dir_all(parent)
                 .map_err(|error| Error::io("make the directory", parent, error)),

@@ -79,8 +79,11 @@ impl Launcher {
         }
     }
 
-    fn is_set(&self, name: &str) -> bool {
-        self.environment.iter().any(|(key, _)| key == name) || std::env::var_os(name).is_some()
+    /// A variable of the environment that Nix is given.
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+        let own = self.environment.iter().rev().find(|(key, _)| key == name);
+        own.map(|(_, value)| value.clone())
+            .or_else(|| std::env::var_os(name))
     }
 
     fn prepare(&self, command: &Command) -> tokio::process::Command {
@@ -96,7 +99,7 @@ impl Launcher {
             // git and ssh must not ask; agents and askpass programs still work.
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("SSH_ASKPASS_REQUIRE", "force");
-        if !self.is_set("SSH_ASKPASS") {
+        if self.variable("SSH_ASKPASS").is_none() {
             process.env("SSH_ASKPASS", "false");
         }
         process.envs(self.environment.iter().map(|(key, value)| (key, value)));

@@ -1,6 +1,6 @@
 //! One installable on its way: what is asked for, how Nix is run, and who listens.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use super::command::Command;
 use super::event::NixEvent;
 use super::failure;
 use super::installable::Installable;
-use super::process::Finished;
+use super::process::{self, Finished};
 use super::root::OutLink;
 use crate::blocking::blocking;
 use crate::{Error, ErrorKind, Result};
@@ -19,12 +19,29 @@ pub(super) struct Run<'a> {
     pub(super) nix: &'a Nix,
     pub(super) what: &'a Installable,
     /// What relative paths are relative to.
-    pub(super) base: &'a Path,
+    pub(super) base: PathBuf,
     pub(super) events: &'a (dyn Fn(NixEvent) + Send + Sync),
     pub(super) cancel: &'a CancellationToken,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// # Errors
+    /// When there is no current directory.
+    pub(super) fn new(
+        nix: &'a Nix,
+        what: &'a Installable,
+        events: &'a (dyn Fn(NixEvent) + Send + Sync),
+        cancel: &'a CancellationToken,
+    ) -> Result<Self> {
+        Ok(Self {
+            nix,
+            what,
+            base: process::base(nix.launcher.directory.as_deref())?,
+            events,
+            cancel,
+        })
+    }
+
     pub(super) async fn run(&self, command: &Command) -> Result<Finished> {
         let launcher = &self.nix.launcher;
         launcher.run(command, self.events, self.cancel).await
@@ -47,7 +64,7 @@ impl Run<'_> {
     /// A place for a link that keeps something from being collected as garbage: this one, or one that
     /// goes when it is dropped.
     pub(super) async fn link(&self, wanted: Option<PathBuf>) -> Result<OutLink> {
-        let base = self.base.to_owned();
+        let base = self.base.clone();
         blocking(move || OutLink::prepare(wanted.as_deref(), &base)).await
     }
 

@@ -66,42 +66,22 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         first["code"] = json!(format!("ProvisioningState/failed/{code}"));
         first["message"] = json!(message);
     }
-    let mut statuses = json!([
-        first,
-        { "code": format!("PowerState/{power}"), "level": "Info", "displayStatus": shown },
-    ]);
+    let status =
+        |code: &str, shown: &str| json!({ "code": code, "level": "Info", "displayStatus": shown });
+    let mut statuses = Vec::new();
     // It was not made of a generalized image: nobody is provisioned in it.
-    if properties.get("osProfile").is_none()
-        && let Some(statuses) = statuses.as_array_mut()
-    {
-        statuses.insert(
-            0,
-            json!({
-                "code": "OSState/specialized",
-                "level": "Info",
-                "displayStatus": "VM specialized",
-            }),
-        );
+    if properties.get("osProfile").is_none() {
+        statuses.push(status("OSState/specialized", "VM specialized"));
     }
-    if vm.guest.generalized
-        && let Some(statuses) = statuses.as_array_mut()
-    {
-        statuses.push(json!({
-            "code": "OSState/generalized",
-            "level": "Info",
-            "displayStatus": "VM generalized",
-        }));
+    statuses.push(first);
+    statuses.push(status(&format!("PowerState/{power}"), shown));
+    if vm.guest.generalized {
+        statuses.push(status("OSState/generalized", "VM generalized"));
     }
     // Azure's ports are where they are; a host may have them taken.
-    if let (Some(machines), Some(statuses)) =
-        (&context.arm.settings().machines, statuses.as_array_mut())
-    {
+    if let Some(machines) = &context.arm.settings().machines {
         for moved in machines.moved_ports(content::vm_id(&machine.body)) {
-            statuses.push(json!({
-                "code": "LocalAzure/portMoved",
-                "level": "Info",
-                "displayStatus": moved,
-            }));
+            statuses.push(status("LocalAzure/portMoved", &moved));
         }
     }
     let profile = &properties["storageProfile"];

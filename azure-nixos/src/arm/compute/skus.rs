@@ -120,10 +120,9 @@ impl VmSize {
     /// The restriction by which the subscription cannot use it in a region at all.
     #[must_use]
     pub fn restriction_in(&self, location: &Location) -> Option<&Restriction> {
-        let here = |name: &String| Location::new(name).is_ok_and(|name| name == *location);
         self.restrictions.iter().find(|restriction| {
             restriction.kind.eq_ignore_ascii_case("Location")
-                && (restriction.values.is_empty() || restriction.values.iter().any(here))
+                && location.is_among(&restriction.values)
         })
     }
 
@@ -159,10 +158,9 @@ impl Client {
         let mut all: Vec<VmSize> = self
             .list(url, &format!("list the sizes of machines in {location}"))
             .await?;
-        let here = |name: &String| Location::new(name).is_ok_and(|name| name == *location);
         all.retain(|size| {
             size.resource_type.eq_ignore_ascii_case("virtualMachines")
-                && (size.locations.is_empty() || size.locations.iter().any(here))
+                && location.is_among(&size.locations)
         });
         Ok(all)
     }

@@ -10,7 +10,6 @@ mod kvm;
 mod settings;
 mod space;
 
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use std::time::Duration;
 use rustix::process::geteuid;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Command, Program};
+use super::command;
 use super::event::NixEvent;
 use super::process::Finished;
 use super::{Nix, NixFlavour, NixVersion};
@@ -198,14 +197,10 @@ impl Nix {
         blocking(move || Ok(settings.host(version, store, &places))).await
     }
 
-    /// A variable of the environment that Nix is given; an empty one is none.
+    /// The directory that a variable of Nix's environment names; an empty one is none.
     fn variable(&self, name: &str) -> Option<PathBuf> {
-        let own = self.launcher.environment.iter().rev();
-        let own = own.into_iter().find(|(key, _)| key == OsStr::new(name));
-        own.map(|(_, value)| value.clone())
-            .or_else(|| std::env::var_os(name))
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
+        let value = self.launcher.variable(name);
+        value.filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
     /// The settings. The command has two names: one until 2.19, and one from 2.20 on.
@@ -278,16 +273,7 @@ impl Nix {
     }
 
     async fn run_command(&self, name: &[&str], more: &[&str]) -> Result<(Finished, Vec<String>)> {
-        // Only the feature without which there are no such commands, so that it shows whether the user
-        // has enabled flakes.
-        let words = ["--extra-experimental-features", "nix-command"];
-        let words = words.iter().chain(name).chain(more);
-        let words = words.chain(&["--log-format", "internal-json"]);
-        let command = Command {
-            program: Program::Nix,
-            arguments: words.map(OsString::from).collect(),
-            directory: None,
-        };
+        let command = command::host_fact(name, more);
         let texts = Mutex::new(Vec::new());
         let listen = |event: NixEvent| {
             if let NixEvent::Message { text, .. } | NixEvent::Other { line: text } = event {
