@@ -22,6 +22,7 @@ use crate::lock::StateLock;
 use crate::proxy;
 use crate::running::Running;
 use crate::server::{Listening, Speaks};
+use crate::ssh_at::{Doors, Rule};
 use crate::state::{Store, create_private_dir};
 use crate::tls::Tls;
 
@@ -41,6 +42,7 @@ pub struct EmulatorBuilder {
     lock_patience: Duration,
     unregistered: Vec<String>,
     pub(crate) machines: crate::boot::Options,
+    pub(crate) ssh_at: Option<Rule>,
     versions_from_disks: bool,
     page_size: Option<NonZeroUsize>,
     access: Access,
@@ -66,6 +68,7 @@ impl EmulatorBuilder {
             lock_patience: Duration::from_secs(30),
             unregistered: Vec::new(),
             machines: crate::boot::Options::default(),
+            ssh_at: None,
             versions_from_disks: true,
             page_size: None,
             access: Access::default(),
@@ -287,11 +290,17 @@ impl EmulatorBuilder {
     ///
     /// # Errors
     /// When the state directory cannot be used or is in use, a port is taken, or machines are to
-    /// boot and qemu is not installed; the text says which and what to do.
+    /// boot and qemu is not installed or others are to [answer for them](Self::ssh_at); the text
+    /// says which and what to do.
     ///
     /// # Cancellation
     /// A dropped future has started nothing; what was made in the state directory stays there.
     pub async fn start(self) -> Result<Emulator, EmulatorError> {
+        if self.machines.boot == Boot::Qemu && self.ssh_at.is_some() {
+            return Err(EmulatorError::new(
+                "machines that boot answer for themselves: set either boot or ssh_at",
+            ));
+        }
         let machines = match self.machines.boot {
             Boot::Record => None,
             Boot::Qemu => Some(Machines::new(self.machines, self.durable)?),
@@ -327,6 +336,9 @@ impl EmulatorBuilder {
             },
         };
 
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let doors = self.ssh_at.map(|rule| Doors::new(rule, &tasks, &stop));
         let faults = Faults::with_clock(self.clock.clone());
         faults.replace(self.faults);
         let settings = Settings {
@@ -336,6 +348,7 @@ impl EmulatorBuilder {
             blob_urls,
             durable: self.durable,
             machines,
+            doors,
             versions_from_disks: self.versions_from_disks,
             page_size: self.page_size,
             access: self.access,
@@ -377,6 +390,7 @@ impl EmulatorBuilder {
             arm.start_unregistered(&unregistered)?;
             arm.resume_copies();
             arm.resume_machines();
+            arm.set_doors();
             Ok::<_, EmulatorError>((tls, blobs, arm))
         })
         .await
@@ -384,8 +398,6 @@ impl EmulatorBuilder {
             EmulatorError::new("opening the state directory was interrupted").with_source(source)
         })??;
 
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
         arm_listener.serve(
             crate::arm::router(Arc::clone(&arm)),
             Speaks::Tls(Arc::clone(&tls.server)),

@@ -182,9 +182,9 @@ pub(crate) struct State {
     /// By id in lower case.
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) operations: BTreeMap<Uuid, Operation>,
-    /// Whether machines boot, so that public addresses have to be this host's.
+    /// Whether machines are reached, so that public addresses have to be this host's.
     #[serde(skip)]
-    pub(crate) boots: bool,
+    pub(crate) has_own_addresses: bool,
     /// By object id.
     #[serde(default)]
     pub(crate) directory: BTreeMap<Uuid, Principal>,
@@ -215,7 +215,7 @@ impl State {
             groups: BTreeMap::new(),
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
-            boots: false,
+            has_own_addresses: false,
             directory: BTreeMap::new(),
             documents: BTreeMap::new(),
             deployments: BTreeMap::new(),

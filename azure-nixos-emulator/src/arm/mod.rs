@@ -79,6 +79,7 @@ use crate::error::EmulatorError;
 use crate::fault::{self, FaultAction, Faults, Plane};
 use crate::lock::StateLock;
 use crate::login;
+use crate::ssh_at::Doors;
 use crate::state::{Identity, Registration, State, Store};
 
 /// The largest request body, which is Azure's own limit.
@@ -94,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) durable: bool,
     /// Where machines boot, if they do.
     pub(crate) machines: Option<Machines>,
+    /// Who answers for machines that do not, if anybody does.
+    pub(crate) doors: Option<Doors>,
     /// Whether the disks of an image version can be made of managed disks, and not of snapshots only.
     pub(crate) versions_from_disks: bool,
     /// How many items an answer to a list has at most.
@@ -234,7 +237,7 @@ impl Arm {
         faults: Faults,
         lock: StateLock,
     ) -> Arc<Self> {
-        store.state.boots = settings.machines.is_some();
+        store.state.has_own_addresses = settings.machines.is_some() || settings.doors.is_some();
         blobs.sign_diagnostics_with(&store.state.identity.signing_key);
         Arc::new(Self {
             settings,
@@ -358,7 +361,19 @@ impl Arm {
         {
             return ArmError::internal("save its state", error).into();
         }
+        if let Some(doors) = &self.settings.doors {
+            doors.set(vms::reachable(&store.state));
+        }
         answer
+    }
+
+    /// Sees to it that those machines are reached which can be.
+    pub(crate) fn set_doors(&self) {
+        if let Some(doors) = &self.settings.doors {
+            // With the state in hand, so that a later one is not set before an earlier one.
+            let store = self.store();
+            doors.set(vms::reachable(&store.state));
+        }
     }
 
     fn remember(&self, call: &Call, answered: Option<Answered<'_>>) {

@@ -191,7 +191,7 @@ pub(crate) fn allocate(state: &mut State, id: &str) {
     }
 }
 
-/// An address out of the GUID of the resource. Where machines boot it is one of this host's, and
+/// An address out of the GUID of the resource. Where machines are reached it is one of this host's, and
 /// nobody else's here: 127.32.0.1 to 127.63.255.254. Else it is in a range kept for documentation
 /// (RFC 5737), so that a client which does connect reaches nobody.
 fn address_of(state: &State, properties: &Value) -> Ipv4Addr {
@@ -206,7 +206,7 @@ fn address_of(state: &State, properties: &Value) -> Ipv4Addr {
     for attempt in 0..100_u32 {
         let mut digest = Sha256::new();
         digest.update(guid.as_bytes());
-        if !state.boots {
+        if !state.has_own_addresses {
             let digest = digest.finalize();
             let network = [[192, 0, 2], [198, 51, 100], [203, 0, 113]][usize::from(digest[0] % 3)];
             return Ipv4Addr::new(network[0], network[1], network[2], 1 + digest[1] % 254);

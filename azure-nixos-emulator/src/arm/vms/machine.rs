@@ -1,4 +1,5 @@
-//! What a machine's power state means for the machine itself, where machines boot.
+//! What a machine's power state means for the machine itself, where machines boot, and for those
+//! who want to reach it.
 
 use std::net::Ipv4Addr;
 
@@ -16,6 +17,7 @@ use super::super::{Arm, Context};
 use super::content;
 use super::power::set_power;
 use crate::boot::{Condition, Drive, Interface, Prepare, Provisioning, Spec, Want};
+use crate::ssh_at::{Reachable, SSH};
 use crate::state::{Inner, Power, Resource, State, VmInner};
 
 const FOOTER: u64 = 512;
@@ -274,6 +276,26 @@ fn spec(arm: &Arm, state: &State, machine: &Resource) -> Result<Spec> {
             .collect(),
         provisioning: provisioning(&properties["osProfile"], vm),
     })
+}
+
+/// The machines that run and whose security groups let everybody in at the port of ssh.
+pub(crate) fn reachable(state: &State) -> Vec<Reachable> {
+    let running = state
+        .resources
+        .values()
+        .filter(|resource| matches!(&resource.inner, Inner::Vm(vm) if vm.power == Power::Running));
+    running
+        .flat_map(|machine| {
+            super::interfaces_of(&machine.body)
+                .filter_map(|(id, _)| interface(state, &id?)?.public)
+                .filter(|(_, ports)| ports.contains(&SSH))
+                .map(|(public, _)| Reachable {
+                    id: machine.id.clone(),
+                    name: machine.body["name"].as_str().unwrap_or_default().to_owned(),
+                    public,
+                })
+        })
+        .collect()
 }
 
 /// An interface with its first address; one that is gone, or has no IPv4 address, is none.

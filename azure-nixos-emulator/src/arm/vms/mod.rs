@@ -32,7 +32,7 @@ pub(crate) use self::check::size_for;
 pub(crate) use self::create::created;
 pub(crate) use self::devices::disks_changed;
 pub(crate) use self::generalize::storage_profile;
-pub(crate) use self::machine::follow as follow_machines;
+pub(crate) use self::machine::{follow as follow_machines, reachable};
 pub(crate) use self::power::{act, power_failed, powered};
 pub(crate) use self::shape::IDENTITY;
 pub(crate) use self::view::{instance_view, power_names};

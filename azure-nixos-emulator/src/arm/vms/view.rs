@@ -79,10 +79,17 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         statuses.push(status("OSState/generalized", "VM generalized"));
     }
     // Azure's ports are where they are; a host may have them taken.
-    if let Some(machines) = &context.arm.settings().machines {
-        for moved in machines.moved_ports(content::vm_id(&machine.body)) {
-            statuses.push(status("LocalAzure/portMoved", &moved));
-        }
+    let settings = context.arm.settings();
+    let of_machine = settings
+        .machines
+        .iter()
+        .flat_map(|machines| machines.moved_ports(content::vm_id(&machine.body)));
+    let of_others = settings
+        .doors
+        .iter()
+        .flat_map(|doors| doors.moved_ports(&machine.id));
+    for moved in of_machine.chain(of_others) {
+        statuses.push(status("LocalAzure/portMoved", &moved));
     }
     let profile = &properties["storageProfile"];
     let disks: Vec<Value> = std::iter::once(&profile["osDisk"])
