@@ -82,23 +82,43 @@ impl Cidr {
         self.covers(other) || other.covers(self)
     }
 
+    /// The length of the prefix, in bits.
+    pub(crate) fn length(self) -> u32 {
+        self.length
+    }
+
     /// Whether an address is inside.
-    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
-        self.is_v4 && u128::from(u32::from(address)) & !self.host_mask() == self.address
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
+        self.is_v4 == address.is_ipv4() && number(address) & !self.host_mask() == self.address
     }
 
     /// The addresses that Azure gives out: not the first four and not the last.
-    pub(crate) fn usable(self) -> impl Iterator<Item = Ipv4Addr> {
+    pub(crate) fn usable(self) -> impl Iterator<Item = IpAddr> {
         let last = self.address + self.host_mask();
-        (self.address + 4..last)
-            .filter_map(|address| u32::try_from(address).ok())
-            .map(Ipv4Addr::from)
+        (self.address + 4..last).filter_map(move |address| self.address(address))
     }
 
     /// Whether an address inside is one of those.
-    pub(crate) fn is_usable(self, address: Ipv4Addr) -> bool {
-        let address = u128::from(u32::from(address));
+    pub(crate) fn is_usable(self, address: IpAddr) -> bool {
+        let address = number(address);
         address >= self.address + 4 && address < self.address + self.host_mask()
+    }
+
+    /// A number as an address of this family.
+    fn address(self, number: u128) -> Option<IpAddr> {
+        if self.is_v4 {
+            let number = u32::try_from(number).ok()?;
+            Some(Ipv4Addr::from(number).into())
+        } else {
+            Some(Ipv6Addr::from(number).into())
+        }
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
     }
 }
 
@@ -147,6 +167,11 @@ mod tests {
         let subnet = cidr("10.0.0.0/29");
         let usable: Vec<_> = subnet.usable().map(|a| a.to_string()).collect();
         assert_eq!(usable, ["10.0.0.4", "10.0.0.5", "10.0.0.6"]);
-        assert!(!subnet.is_usable(Ipv4Addr::new(10, 0, 0, 7)));
+        assert!(!subnet.is_usable(Ipv4Addr::new(10, 0, 0, 7).into()));
+        let subnet = cidr("fd00:db8::/64");
+        let first = subnet.usable().next().unwrap();
+        assert_eq!(first.to_string(), "fd00:db8::4");
+        assert!(subnet.contains(first) && subnet.is_usable(first));
+        assert!(!subnet.contains(Ipv4Addr::new(10, 0, 0, 7).into()));
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod cidr;
 pub(crate) mod nic;
 pub(crate) mod nsg;
 mod open_ports;
+pub(crate) mod prefixes;
 pub(crate) mod public_ip;
 pub(crate) mod security_rule;
 mod usages;

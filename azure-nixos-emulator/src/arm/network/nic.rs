@@ -1,6 +1,6 @@
 //! Network interfaces.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +13,7 @@ use super::super::id::{Kind, ResourceId, same};
 use super::super::names;
 use super::super::shape::{REFERENCE, REFERENCES, Shape, TAGS, TEXTS};
 use super::super::vms;
-use super::{ip_configurations, public_ip, referenced, referenced_subnet, vnet};
+use super::{ip_configurations, prefixes, public_ip, referenced, referenced_subnet};
 use crate::state::{Reservation, State};
 
 const IP_CONFIGURATION: Shape = Shape::Object(&[
@@ -153,6 +153,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         .iter()
         .filter(|configuration| configuration["properties"]["primary"] == true)
         .count();
+    refuse_v6_first(&put.id, &configurations)?;
     match primaries {
         0 if !several => configurations[0]["properties"]["primary"] = json!(true),
         1 => {}
@@ -178,6 +179,33 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     super::store(context, &put, body, "Succeeded")
 }
 
+/// What the documentation says of IPv6: beside an IPv4 configuration, which is the primary one. The
+/// codes are guesses.
+fn refuse_v6_first(nic: &ResourceId, configurations: &[Value]) -> Result<()> {
+    let is_v6 = |one: &Value| one["properties"]["privateIPAddressVersion"] == "IPv6";
+    if configurations.iter().all(is_v6) {
+        return Err(ArmError::network(
+            400,
+            "NicMustHaveIPv4IpConfiguration",
+            format!("Network interface {nic} must have at least one IPv4 IP configuration."),
+        ));
+    }
+    let first = configurations
+        .iter()
+        .find(|one| is_v6(one) && one["properties"]["primary"] == true);
+    match first {
+        None => Ok(()),
+        Some(first) => Err(ArmError::network(
+            400,
+            "IPv6IpConfigurationCannotBePrimary",
+            format!(
+                "IP configuration {} cannot be the primary one of network interface {nic}: it is of version IPv6.",
+                first["id"].as_str().unwrap_or_default()
+            ),
+        )),
+    }
+}
+
 /// Checks one IP configuration, gives it an address and the ids of what it refers to.
 fn finish_configuration(
     context: &Context<'_>,
@@ -185,7 +213,7 @@ fn finish_configuration(
     location: &Value,
     configuration: &mut Value,
     old: Option<&Value>,
-    given: &mut Vec<Ipv4Addr>,
+    given: &mut Vec<IpAddr>,
 ) -> Result<()> {
     let name = configuration["name"]
         .as_str()
@@ -194,20 +222,26 @@ fn finish_configuration(
     names::check_part("IP configuration", &name)?;
     let id = format!("{nic}/ipConfigurations/{name}");
     let properties = &mut configuration["properties"];
-    if properties["privateIPAddressVersion"] == "IPv6" {
-        return Err(ArmError::not_implemented("private IPv6 addresses"));
+    let is_v6 = properties["privateIPAddressVersion"] == "IPv6";
+    match properties["subnet"]["id"].as_str() {
+        Some(subnet) => {
+            let subnet = referenced_subnet(context, subnet, nic, location)?;
+            let subnet_id = subnet["id"].clone();
+            let address = address(context, properties, subnet, &id, old, given)?;
+            given.push(address);
+            properties["subnet"] = json!({ "id": subnet_id });
+            properties["privateIPAddress"] = json!(address.to_string());
+        }
+        // As recorded: for a load balancer alone, without an address.
+        None if is_v6 => {}
+        None => {
+            return Err(ArmError::network(
+                400,
+                "IpConfigurationMustHaveSubnet",
+                format!("Subnet reference is required for the IP configuration {id}."),
+            ));
+        }
     }
-    let Some(subnet) = properties["subnet"]["id"].as_str() else {
-        return Err(ArmError::network(
-            400,
-            "IpConfigurationMustHaveSubnet",
-            format!("Subnet reference is required for the IP configuration {id}."),
-        ));
-    };
-    let subnet = referenced_subnet(context, subnet, nic, location)?;
-    let subnet_id = subnet["id"].clone();
-    let address = address(context, properties, subnet, &id, old, given)?;
-    given.push(address);
     if let Some(public) = properties["publicIPAddress"]["id"].as_str() {
         let public = referenced(context, public, Kind::PublicIp, nic, location)?;
         if let Some(user) = public_ip::user(context.state, &public.id)
@@ -222,10 +256,22 @@ fn finish_configuration(
                 ),
             ));
         }
+        let version = public.body["properties"]["publicIPAddressVersion"]
+            .as_str()
+            .unwrap_or("IPv4");
+        let own = if is_v6 { "IPv6" } else { "IPv4" };
+        if version != own {
+            return Err(ArmError::network(
+                400,
+                "IPVersionForPublicIpAndNicIpConfigurationMustMatch",
+                format!(
+                    "IP version for publicIPAddress '{}', version '{version}' and network interface ipConfiguration '{id}', version '{own}' must match.",
+                    public.id
+                ),
+            ));
+        }
         properties["publicIPAddress"] = json!({ "id": public.id });
     }
-    properties["subnet"] = json!({ "id": subnet_id });
-    properties["privateIPAddress"] = json!(address.to_string());
     for (field, value) in [
         ("privateIPAllocationMethod", "Dynamic"),
         ("privateIPAddressVersion", "IPv4"),
@@ -246,10 +292,25 @@ fn address(
     subnet: &Value,
     id: &str,
     old: Option<&Value>,
-    given: &[Ipv4Addr],
-) -> Result<Ipv4Addr> {
-    let prefix = vnet::v4_prefix(subnet)
-        .ok_or_else(|| ArmError::not_implemented("interfaces in subnets without IPv4"))?;
+    given: &[IpAddr],
+) -> Result<IpAddr> {
+    let is_v6 = properties["privateIPAddressVersion"] == "IPv6";
+    let (prefix, family) = if is_v6 {
+        (prefixes::v6_prefix(subnet), "IPv6")
+    } else {
+        (prefixes::v4_prefix(subnet), "IPv4")
+    };
+    // That it is refused follows from there being no address to give; the code is a guess.
+    let prefix = prefix.ok_or_else(|| {
+        ArmError::network(
+            400,
+            "SubnetDoesNotHavePrefixOfIPVersion",
+            format!(
+                "IP configuration {id} is of version {family}, and subnet {} has no {family} address prefix.",
+                subnet["id"].as_str().unwrap_or_default()
+            ),
+        )
+    })?;
     // Addresses are one space per network: subnets do not overlap in it.
     let network = |subnet: &Value| {
         subnet["id"]
@@ -258,7 +319,7 @@ fn address(
             .map(|(network, _)| network.to_ascii_lowercase())
     };
     let here = network(subnet);
-    let taken: Vec<Ipv4Addr> = ip_configurations(context.state)
+    let taken: Vec<IpAddr> = ip_configurations(context.state)
         .filter(|(other, ip)| !same(other, id) && network(&ip["subnet"]) == here)
         .filter_map(|(_, ip)| ip["privateIPAddress"].as_str()?.parse().ok())
         .chain(given.iter().copied())
@@ -272,9 +333,11 @@ fn address(
                 format!("Private IP address {wanted} of {id} {why}."),
             )
         };
-        let address: Ipv4Addr = wanted
+        let address: IpAddr = wanted
             .parse()
-            .map_err(|_| refused("InvalidIPAddressFormat", "is not an IPv4 address"))?;
+            .ok()
+            .filter(|address: &IpAddr| address.is_ipv6() == is_v6)
+            .ok_or_else(|| refused("InvalidIPAddressFormat", &format!("is no {family} address")))?;
         return if !prefix.contains(address) {
             Err(refused(
                 "PrivateIPAddressNotInSubnet",

@@ -1,5 +1,7 @@
 //! Network security groups.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::super::Context;
@@ -215,9 +217,60 @@ pub(super) fn finish_rule(nsg: &ResourceId, rule: &mut Value) -> Result<()> {
             properties[many] = json!([]);
         }
     }
+    check_addresses(&name, properties)?;
     rule["id"] = json!(format!("{nsg}/securityRules/{name}"));
     rule["type"] = json!("Microsoft.Network/networkSecurityGroups/securityRules");
     Ok(())
+}
+
+/// Addresses are `*`, an address, a prefix or the tag of a service. Those of a rule are of one
+/// version of IP, as the documentation says; the code for that is a guess.
+fn check_addresses(name: &str, properties: &Value) -> Result<()> {
+    let mut versions = Vec::new();
+    for field in [
+        "sourceAddressPrefix",
+        "sourceAddressPrefixes",
+        "destinationAddressPrefix",
+        "destinationAddressPrefixes",
+    ] {
+        let many = properties[field].as_array().into_iter().flatten();
+        let texts = std::iter::once(&properties[field]).chain(many);
+        for text in texts
+            .filter_map(Value::as_str)
+            .filter(|text| !text.is_empty())
+        {
+            let Some(address) = address_of(text) else {
+                return Err(ArmError::network(
+                    400,
+                    "SecurityRuleInvalidAddressPrefix",
+                    format!("Security rule has invalid Address prefix. Value provided: {text}"),
+                ));
+            };
+            versions.extend(address.map(|address| address.is_ipv4()));
+        }
+    }
+    if versions.contains(&true) && versions.contains(&false) {
+        return Err(ArmError::network(
+            400,
+            "SecurityRuleAddressPrefixesMustBeOfSameIPVersion",
+            format!("Security rule {name} has address prefixes of both IPv4 and IPv6."),
+        ));
+    }
+    Ok(())
+}
+
+/// The address of a prefix, `None` inside where it is a tag or all; `None` where it is neither.
+fn address_of(text: &str) -> Option<Option<IpAddr>> {
+    let is_tag = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+    if text == "*" || (is_tag && text.parse::<IpAddr>().is_err()) {
+        return Some(None);
+    }
+    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
+    let address: IpAddr = address.parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let length: u32 = length.parse().ok()?;
+    (length <= most).then_some(Some(address))
 }
 
 /// `*`, `22` or `8000-8100`.

@@ -57,12 +57,13 @@ fn is(rule: &Value, field: &str, expected: &str) -> bool {
 }
 
 /// Whether a rule is about whoever connects here. Which address Azure would see nobody knows, so
-/// any address or prefix is taken; tags of Azure's own networks are not.
+/// any address or prefix is taken; tags of Azure's own networks are not, nor is IPv6, as who connects
+/// here does so to an IPv4 address.
 fn is_from_internet(rule: &Value) -> bool {
     texts(rule, "sourceAddressPrefix", "sourceAddressPrefixes").any(|source| {
         source == "*"
             || source.eq_ignore_ascii_case("Internet")
-            || source.starts_with(|first: char| first.is_ascii_digit())
+            || (source.starts_with(|first: char| first.is_ascii_digit()) && !source.contains(':'))
     })
 }
 
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(open(&[(1000, "Allow", "10.1.2.3/32", "*")]), [22, 8080]);
         assert_eq!(open(&[(1000, "Allow", "VirtualNetwork", "22")]), [0_u16; 0]);
         assert_eq!(open(&[(1000, "Allow", "Internet", "80-90")]), [8080]);
+        assert_eq!(open(&[(1000, "Allow", "2001:db8::/32", "22")]), [0_u16; 0]);
         let denied = [(1000, "Allow", "*", "*"), (900, "Deny", "*", "20-25")];
         assert_eq!(open(&denied), [0_u16; 0]);
         assert_eq!(open(&[]), [0_u16; 0]);

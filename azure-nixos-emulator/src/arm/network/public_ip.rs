@@ -1,6 +1,6 @@
 //! Public IP addresses. Nothing answers at them unless machines boot.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -136,8 +136,16 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
             properties[field] = value;
         }
     }
-    if properties["publicIPAddressVersion"] == "IPv6" {
-        return Err(ArmError::not_implemented("public IPv6 addresses"));
+    // For what a machine has, the documentation names the Standard SKU only; the code is a guess.
+    if !is_standard && properties["publicIPAddressVersion"] == "IPv6" {
+        return Err(ArmError::network(
+            400,
+            "BasicSkuPublicIPAddressDoesNotSupportIPv6",
+            format!(
+                "Public IP address {} is of version IPv6, which takes the Standard SKU.",
+                put.id
+            ),
+        ));
     }
     if is_standard && properties["publicIPAllocationMethod"] != "Static" {
         return Err(ArmError::network(
@@ -169,6 +177,18 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
                 format!("The SKU of public IP address {} cannot be changed.", put.id),
             ));
         }
+        let version = |body: &Value| body["properties"]["publicIPAddressVersion"].clone();
+        if version(&existing.body) != version(&body) {
+            // The words are a guess.
+            return Err(ArmError::network(
+                400,
+                "PublicIPAddressVersionCannotBeChanged",
+                format!(
+                    "The version of public IP address {} cannot be changed.",
+                    put.id
+                ),
+            ));
+        }
         // An address that was given out stays.
         if let Some(address) = existing.body["properties"].get("ipAddress") {
             body["properties"]["ipAddress"] = address.clone();
@@ -191,11 +211,22 @@ pub(crate) fn allocate(state: &mut State, id: &str) {
     }
 }
 
-/// An address out of the GUID of the resource. Where machines are reached it is one of this host's, and
-/// nobody else's here: 127.32.0.1 to 127.63.255.254. Else it is in a range kept for documentation
-/// (RFC 5737), so that a client which does connect reaches nobody.
-fn address_of(state: &State, properties: &Value) -> Ipv4Addr {
+/// An address out of the GUID of the resource.
+fn address_of(state: &State, properties: &Value) -> IpAddr {
     let guid = properties["resourceGuid"].as_str().unwrap_or_default();
+    if properties["publicIPAddressVersion"] == "IPv6" {
+        // Kept for documentation too (RFC 3849): of IPv6 a host has one address of its own only.
+        let digest = Sha256::digest(guid.as_bytes());
+        let group = |at: usize| u16::from_be_bytes([digest[at], digest[at + 1]]);
+        return Ipv6Addr::new(0x2001, 0xdb8, group(0), group(2), 0, 0, 0, group(4)).into();
+    }
+    v4_address_of(state, guid).into()
+}
+
+/// Where machines are reached it is one of this host's, and nobody else's here: 127.32.0.1 to
+/// 127.63.255.254. Else it is in a range kept for documentation (RFC 5737), so that a client which
+/// does connect reaches nobody.
+fn v4_address_of(state: &State, guid: &str) -> Ipv4Addr {
     let taken: Vec<&str> = state
         .resources
         .values()

@@ -13,6 +13,7 @@ use super::super::resources::Put;
 use super::super::route::nothing_there;
 use super::super::shape::{REFERENCE, REFERENCES, Shape, TAGS, TEXTS};
 use super::cidr::Cidr;
+use super::prefixes::{check_subnets, require_v4};
 use super::{ip_configurations, referenced};
 use crate::state::{Resource, State};
 
@@ -165,6 +166,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         .iter()
         .map(|prefix| Cidr::parse(prefix.as_str().unwrap_or_default(), &id))
         .collect::<Result<_>>()?;
+    require_v4(&id, &space)?;
     let encryption = &body["properties"]["encryption"];
     if encryption.is_object()
         && (encryption["enabled"].is_null() || encryption["enforcement"].is_null())
@@ -237,83 +239,6 @@ fn finish_subnet(
     ] {
         if subnet["properties"].get(field).is_none() {
             subnet["properties"][field] = value;
-        }
-    }
-    Ok(())
-}
-
-/// The prefixes of a subnet, in either of the two fields.
-fn prefixes_of(subnet: &Value) -> Vec<&str> {
-    let properties = &subnet["properties"];
-    match properties["addressPrefix"].as_str() {
-        Some(prefix) => vec![prefix],
-        None => properties["addressPrefixes"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect(),
-    }
-}
-
-/// The IPv4 prefix that interfaces get their addresses from.
-pub(crate) fn v4_prefix(subnet: &Value) -> Option<Cidr> {
-    prefixes_of(subnet)
-        .into_iter()
-        .filter_map(|prefix| Cidr::parse(prefix, "subnet").ok())
-        .find(|prefix| prefix.is_v4())
-}
-
-/// Subnets are inside the network, apart from each other, and named once.
-fn check_subnets(network: &str, space: &[Cidr], subnets: &[Value]) -> Result<()> {
-    let mut taken: Vec<(&str, Cidr)> = Vec::new();
-    for (index, subnet) in subnets.iter().enumerate() {
-        let name = subnet["name"].as_str().unwrap_or_default();
-        let again = subnets[..index]
-            .iter()
-            .any(|other| same(other["name"].as_str().unwrap_or_default(), name));
-        if again {
-            return Err(ArmError::network(
-                400,
-                "InvalidRequestFormat",
-                format!("The subnet name {name} is given twice."),
-            ));
-        }
-        let prefixes = prefixes_of(subnet);
-        if prefixes.is_empty() {
-            return Err(ArmError::network(
-                400,
-                "InvalidAddressPrefixFormat",
-                format!(
-                    "Address prefix  of resource {} is not formatted correctly. It should follow CIDR notation, for example 10.0.0.0/24.",
-                    subnet["id"].as_str().unwrap_or(name)
-                ),
-            ));
-        }
-        for prefix in prefixes {
-            let prefix = Cidr::parse(prefix, subnet["id"].as_str().unwrap_or(name))?;
-            if !space.iter().any(|space| space.covers(prefix)) {
-                return Err(ArmError::network(
-                    400,
-                    "NetcfgSubnetRangeOutsideVnet",
-                    format!(
-                        "Subnet '{name}' is not valid because its IP address range is outside the IP address range of virtual network '{network}'."
-                    ),
-                ));
-            }
-            if taken
-                .iter()
-                .any(|(other, range)| *other != name && range.overlaps(prefix))
-            {
-                return Err(ArmError::network(
-                    400,
-                    "NetcfgSubnetRangesOverlap",
-                    format!(
-                        "Subnet '{name}' is not valid because its IP address range overlaps with that of an existing subnet in virtual network '{network}'."
-                    ),
-                ));
-            }
-            taken.push((name, prefix));
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use super::super::answer::Result;
 use super::super::disks::gone;
 use super::super::error::ArmError;
 use super::super::id::same;
-use super::super::network::{nic, open_ports, public_ip, vnet};
+use super::super::network::{nic, open_ports, prefixes, public_ip};
 use super::super::own_copy;
 use super::super::skus::Size;
 use super::super::{Arm, Context};
@@ -302,10 +302,16 @@ pub(crate) fn reachable(state: &State) -> Vec<Reachable> {
 fn interface(state: &State, id: &str) -> Option<Interface> {
     let nic = state.resource(id)?;
     let properties = &nic.body["properties"];
-    let ip = &properties["ipConfigurations"].get(0)?["properties"];
+    let all = properties["ipConfigurations"].as_array()?;
+    // The first is of IPv4 always.
+    let first = all
+        .iter()
+        .find(|ip| ip["properties"]["primary"] == true)
+        .or_else(|| all.first())?;
+    let ip = &first["properties"];
     let address: Ipv4Addr = ip["privateIPAddress"].as_str()?.parse().ok()?;
     let subnet = find_subnet(state, ip["subnet"]["id"].as_str()?)?;
-    let (network, length) = vnet::v4_prefix(subnet)?
+    let (network, length) = prefixes::v4_prefix(subnet)?
         .to_string()
         .split_once('/')
         .map(|(network, length)| Some((network.parse().ok()?, length.parse().ok()?)))??;
