@@ -10,6 +10,7 @@ mod nix_opts;
 mod output;
 mod progress;
 mod run;
+mod terminal;
 mod transfer;
 
 use std::process::ExitCode;

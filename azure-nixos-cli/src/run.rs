@@ -37,6 +37,14 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
     let result = match cli.command {
         Command::UploadImage(args) => commands::upload_image(global, *args, console).await,
         Command::BootVm(args) => commands::boot_vm(global, *args, console).await,
+        Command::ListVms(args) => commands::list_vms(global, &args).await,
+        Command::ShowVm(args) => commands::show_vm(global, args.vm).await,
+        Command::Start(args) => commands::start(global, args.vm, console).await,
+        Command::Stop(args) => commands::stop(global, args, console).await,
+        Command::Restart(args) => commands::restart(global, args.vm, console).await,
+        Command::Resize(args) => commands::resize(global, args, console).await,
+        Command::DeleteVm(args) => commands::delete_vm(global, args, console).await,
+        Command::SerialLog(args) => commands::serial_log(global, args, console).await,
         Command::UploadVhd(args) => commands::upload_vhd(global, *args, console).await,
         Command::Inspect(args) => commands::inspect(global, args).await,
         Command::Check(args) => commands::check(global, *args, console).await,
@@ -69,12 +77,29 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
     }
 }
 
+/// What is said when an operation is cancelled that makes things.
+const UNDONE: &str = "cancelling; what was made is taken away (Ctrl-C again ends at once)";
+
+/// The same of one that makes nothing.
+pub(crate) const STOPPED: &str = "cancelling (Ctrl-C again ends at once)";
+
 /// Follows an operation to its end. Ctrl-C meanwhile is [`Interrupts`]' business.
 pub(crate) async fn follow<T: Send + 'static>(
-    mut handle: Handle<T>,
+    handle: Handle<T>,
     console: &Console,
 ) -> Result<T, Error> {
-    console.interrupts.watch(handle.cancellation_token());
+    follow_saying(handle, console, UNDONE).await
+}
+
+/// The same, with words of its own for Ctrl-C.
+pub(crate) async fn follow_saying<T: Send + 'static>(
+    mut handle: Handle<T>,
+    console: &Console,
+    cancelling: &'static str,
+) -> Result<T, Error> {
+    console
+        .interrupts
+        .watch(handle.cancellation_token(), cancelling);
     let mut view = console.view();
     while let Some(progress) = handle.progress().changed().await {
         view.show(&progress);
@@ -93,13 +118,13 @@ pub(crate) struct Interrupts(Arc<Mutex<Watched>>);
 #[derive(Debug, Default)]
 struct Watched {
     listening: bool,
-    running: Option<CancelHandle>,
+    running: Option<(CancelHandle, &'static str)>,
 }
 
 impl Interrupts {
-    fn watch(&self, operation: CancelHandle) {
+    fn watch(&self, operation: CancelHandle, cancelling: &'static str) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.running = Some(operation);
+        watched.running = Some((operation, cancelling));
         if !watched.listening {
             watched.listening = true;
             let own = self.clone();
@@ -120,8 +145,8 @@ impl Interrupts {
     fn interrupt(&self) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match watched.running.take() {
-            Some(operation) => {
-                output::note("cancelling; what was made is taken away (Ctrl-C again ends at once)");
+            Some((operation, cancelling)) => {
+                output::note(cancelling);
                 operation.cancel();
             }
             None => {
@@ -129,6 +154,17 @@ impl Interrupts {
                 std::process::exit(i32::from(CANCELLED));
             }
         }
+    }
+}
+
+/// Waits for what changes nothing, or for Ctrl-C.
+pub(crate) async fn or_interrupted<T, E: From<Error>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::select! {
+        biased;
+        () = interrupted() => Err(Error::cancelled().into()),
+        result = work => result,
     }
 }
 

@@ -15,6 +15,7 @@ mod disks;
 mod emulator;
 mod faults;
 mod help;
+mod machines;
 mod mistakes;
 mod nix;
 mod page_blob;
