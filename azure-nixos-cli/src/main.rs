@@ -6,6 +6,7 @@ mod args;
 mod boot_opts;
 mod commands;
 mod connect;
+mod interrupt;
 mod nix_opts;
 mod output;
 mod progress;
