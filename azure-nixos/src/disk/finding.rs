@@ -47,8 +47,14 @@ pub enum FindingKind {
     OldFooter,
     /// The footer is there and damaged, or contradicts the file.
     DamagedFooter,
+    /// A header or a table of the format is damaged, or contradicts itself.
+    DamagedHeader,
+    /// A block table points to where no block can be.
+    DamagedTable,
     /// The file ends before the disk does.
     Truncated,
+    /// The name of the file speaks of another format than its content.
+    MisleadingName,
     /// There is no partition table.
     NoPartitionTable,
     /// The partition table is damaged, or a copy of it is.

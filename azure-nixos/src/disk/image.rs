@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::detect::detect;
+use super::detect::{Detection, Layout, detect};
 use super::file::ImageFile;
 use super::finding::Finding;
 use super::format::Format;
 use super::raw::RawImage;
 use super::source::DiskSource;
-use super::vhd::FixedVhd;
+use super::vhd::{DynamicVhd, FixedVhd};
 use crate::{Error, ErrorKind, Result};
 
 /// A disk image file of any format that is read here.
@@ -32,6 +32,44 @@ pub struct DiskImage {
 enum Content {
     Raw(RawImage),
     FixedVhd(Box<FixedVhd>),
+    DynamicVhd(DynamicVhd),
+}
+
+impl Content {
+    /// The disk in a file in which nothing wrong was found.
+    fn new(file: ImageFile, found: &mut Detection) -> Result<Self> {
+        Ok(match (found.layout.take(), found.format, found.footer) {
+            (Some(layout), ..) => Self::with_layout(file, layout),
+            (None, Format::Raw, _) => Self::Raw(RawImage::new(file)),
+            (None, Format::FixedVhd, Some((size, footer))) => {
+                Self::FixedVhd(Box::new(FixedVhd::new(file, size, footer)))
+            }
+            (None, format, _) => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!(
+                        "{} was found to be {format} and no reason not to read it",
+                        file.path().display()
+                    ),
+                ));
+            }
+        })
+    }
+
+    fn with_layout(file: ImageFile, layout: Layout) -> Self {
+        match layout {
+            Layout::DynamicVhd(layout) => Self::DynamicVhd(DynamicVhd::new(file, layout)),
+        }
+    }
+}
+
+/// The disk in a file of a format with a block table.
+pub(super) fn with_layout(file: ImageFile, layout: Layout) -> Box<dyn DiskSource> {
+    match Content::with_layout(file, layout) {
+        Content::Raw(image) => Box::new(image),
+        Content::FixedVhd(image) => image,
+        Content::DynamicVhd(image) => Box::new(image),
+    }
 }
 
 impl DiskImage {
@@ -42,27 +80,14 @@ impl DiskImage {
     /// is not read, or damaged; the hint says what to do about it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let file = ImageFile::open(path)?;
-        let found = detect(&file)?;
-        let (problems, notes): (Vec<_>, Vec<_>) =
-            found.findings.into_iter().partition(Finding::is_problem);
+        let mut found = detect(&file)?;
+        let (problems, notes): (Vec<_>, Vec<_>) = std::mem::take(&mut found.findings)
+            .into_iter()
+            .partition(Finding::is_problem);
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem.into());
         }
-        let content = match (found.format, found.footer) {
-            (Format::Raw, _) => Content::Raw(RawImage::new(file)),
-            (Format::FixedVhd, Some((size, footer))) => {
-                Content::FixedVhd(Box::new(FixedVhd::new(file, size, footer)))
-            }
-            (format, _) => {
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    format!(
-                        "{} was found to be {format} and no reason not to read it",
-                        file.path().display()
-                    ),
-                ));
-            }
-        };
+        let content = Content::new(file, &mut found)?;
         Ok(Self {
             format: found.format,
             content,
@@ -82,6 +107,7 @@ impl DiskImage {
         match &self.content {
             Content::Raw(image) => image.file(),
             Content::FixedVhd(image) => image.file(),
+            Content::DynamicVhd(image) => image.file(),
         }
     }
 
@@ -95,6 +121,7 @@ impl DiskImage {
         match &self.content {
             Content::Raw(image) => image,
             Content::FixedVhd(image) => image.as_ref(),
+            Content::DynamicVhd(image) => image,
         }
     }
 }

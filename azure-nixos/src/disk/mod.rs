@@ -21,11 +21,16 @@
 //! # Ok::<(), azure_nixos::Error>(())
 //! ```
 
+mod blocks;
 mod buried;
+mod claims;
 mod detect;
+mod fault;
 mod file;
 mod finding;
 mod format;
+#[cfg(test)]
+mod fuzz;
 mod generation;
 mod identity;
 mod image;
@@ -35,7 +40,9 @@ mod memory;
 mod partition;
 mod pieces;
 mod raw;
+mod read_at;
 mod source;
+mod table;
 pub mod vhd;
 mod zero;
 
@@ -45,10 +52,13 @@ pub use format::Format;
 pub use generation::{Architecture, Generations};
 pub use identity::{Identified, content_identity};
 pub use image::DiskImage;
-pub use inspect::{ContentReport, FooterReport, InspectOptions, Inspection, inspect};
+pub use inspect::{
+    ContainerReport, ContentReport, FooterReport, InspectOptions, Inspection, inspect,
+};
 pub use memory::MemoryImage;
 pub use partition::{Partition, PartitionKind, PartitionScheme, PartitionTable, RootArchitecture};
 pub use raw::RawImage;
+pub use read_at::ReadAt;
 pub use source::DiskSource;
-pub use vhd::{FixedVhd, upload_footer};
+pub use vhd::{DynamicVhd, FixedVhd, upload_footer};
 pub use zero::is_zero;

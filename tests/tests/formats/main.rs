@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "everything in this file is a test")]
 
+mod judge;
+mod vhd;
+
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
