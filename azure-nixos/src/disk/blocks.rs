@@ -18,7 +18,7 @@ pub(super) enum Place<Other = Infallible> {
     /// In the file, from this offset on, in one piece.
     At(u64),
     /// Somewhere that only the format knows how to read.
-    #[allow(dead_code, reason = "for the formats that follow")]
+    #[allow(dead_code, reason = "for the format that follows")]
     Other(Other),
 }
 

@@ -59,7 +59,7 @@ impl Claims {
     }
 
     /// Where in the range something begins that has an owner in this window.
-    #[allow(dead_code, reason = "for the formats that follow")]
+    #[allow(dead_code, reason = "for the format that follows")]
     pub(super) fn owned(&mut self, range: &Range<u64>) -> Option<u64> {
         self.each_word(range, |word, mask| *word & mask)
     }

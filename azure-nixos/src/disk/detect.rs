@@ -12,6 +12,7 @@ use super::format::Format;
 use super::limits::{FOOTER, SECTOR};
 use super::raw;
 use super::vhd::{DiskType, Footer, FooterDefect, dynamic};
+use super::vhdx;
 use crate::Result;
 
 /// What Azure answers to a bad footer: not before all data was sent, when access ends.
@@ -34,6 +35,17 @@ pub(super) struct Detection {
 #[derive(Debug)]
 pub(super) enum Layout {
     DynamicVhd(dynamic::Layout),
+    Vhdx(Box<vhdx::Layout>),
+}
+
+impl Layout {
+    /// Bytes of the disk.
+    fn size(&self) -> u64 {
+        match self {
+            Self::DynamicVhd(layout) => layout.size,
+            Self::Vhdx(layout) => layout.size,
+        }
+    }
 }
 
 impl Detection {
@@ -51,6 +63,7 @@ impl Detection {
     fn with_layout(self, read: Result<Layout, Fault>) -> Result<Self> {
         match read {
             Ok(layout) => Ok(Self {
+                virtual_size: Some(layout.size()),
                 layout: Some(layout),
                 ..self
             }),
@@ -93,6 +106,13 @@ fn by_content(file: &ImageFile) -> Result<Detection> {
         return Ok(vhd_without_end(file, &head));
     }
     if let Some(format) = Format::by_magic(&head) {
+        if format == Format::Vhdx {
+            let layout = vhdx::Layout::read(file).and_then(|layout| {
+                layout.check(file)?;
+                Ok(Layout::Vhdx(Box::new(layout)))
+            });
+            return Detection::new(format, None).with_layout(layout);
+        }
         let size = (format == Format::Qcow2)
             .then(|| head.get(24..32)?.try_into().ok())
             .flatten()

@@ -27,8 +27,12 @@ pub enum FindingKind {
     UnsupportedFormat,
     /// A disk of another format lies inside a fixed VHD, or a dynamic VHD says that it is fixed.
     WrappedFormat,
-    /// A differencing VHD: useless without its parent.
+    /// A differencing disk: useless without its parent.
     NeedsParent,
+    /// It uses something of its format that is not read.
+    UnsupportedFeature,
+    /// Changes wait in its log to be carried out.
+    DirtyLog,
     /// The size is not a whole number of sectors.
     UnalignedSize,
     /// The size is not a whole number of MiB, or below the smallest disk.
@@ -59,7 +63,7 @@ pub enum FindingKind {
     NoPartitionTable,
     /// The partition table is damaged, or a copy of it is.
     DamagedPartitionTable,
-    /// The partition table is made for 4096-byte sectors.
+    /// The disk or its partition table is made for 4096-byte sectors.
     SectorSize,
     /// Neither Hyper-V generation is known to boot it, or only under conditions.
     Generation,

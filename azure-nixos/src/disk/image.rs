@@ -10,6 +10,7 @@ use super::format::Format;
 use super::raw::RawImage;
 use super::source::DiskSource;
 use super::vhd::{DynamicVhd, FixedVhd};
+use super::vhdx::Vhdx;
 use crate::{Error, ErrorKind, Result};
 
 /// A disk image file of any format that is read here.
@@ -33,6 +34,7 @@ enum Content {
     Raw(RawImage),
     FixedVhd(Box<FixedVhd>),
     DynamicVhd(DynamicVhd),
+    Vhdx(Box<Vhdx>),
 }
 
 impl Content {
@@ -59,6 +61,7 @@ impl Content {
     fn with_layout(file: ImageFile, layout: Layout) -> Self {
         match layout {
             Layout::DynamicVhd(layout) => Self::DynamicVhd(DynamicVhd::new(file, layout)),
+            Layout::Vhdx(layout) => Self::Vhdx(Box::new(Vhdx::new(file, *layout))),
         }
     }
 }
@@ -69,6 +72,7 @@ pub(super) fn with_layout(file: ImageFile, layout: Layout) -> Box<dyn DiskSource
         Content::Raw(image) => Box::new(image),
         Content::FixedVhd(image) => image,
         Content::DynamicVhd(image) => Box::new(image),
+        Content::Vhdx(image) => image,
     }
 }
 
@@ -108,6 +112,7 @@ impl DiskImage {
             Content::Raw(image) => image.file(),
             Content::FixedVhd(image) => image.file(),
             Content::DynamicVhd(image) => image.file(),
+            Content::Vhdx(image) => image.file(),
         }
     }
 
@@ -122,6 +127,7 @@ impl DiskImage {
             Content::Raw(image) => image,
             Content::FixedVhd(image) => image.as_ref(),
             Content::DynamicVhd(image) => image,
+            Content::Vhdx(image) => image.as_ref(),
         }
     }
 }

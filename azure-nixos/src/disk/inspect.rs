@@ -104,6 +104,11 @@ impl ContainerReport {
                 creator: None,
                 variant: None,
             },
+            Layout::Vhdx(layout) => Self {
+                block_size: layout.block,
+                creator: Some(layout.creator.clone()).filter(|creator| !creator.is_empty()),
+                variant: Some(if layout.fixed { "fixed" } else { "dynamic" }.to_owned()),
+            },
         }
     }
 }

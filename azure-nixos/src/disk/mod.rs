@@ -44,6 +44,7 @@ mod read_at;
 mod source;
 mod table;
 pub mod vhd;
+mod vhdx;
 mod zero;
 
 pub use file::ImageFile;
@@ -61,4 +62,5 @@ pub use raw::RawImage;
 pub use read_at::ReadAt;
 pub use source::DiskSource;
 pub use vhd::{DynamicVhd, FixedVhd, upload_footer};
+pub use vhdx::Vhdx;
 pub use zero::is_zero;

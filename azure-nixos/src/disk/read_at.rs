@@ -127,7 +127,6 @@ pub(super) fn fits(offset: u64, length: u64, end: u64) -> bool {
 /// A number at a fixed place of a header.
 macro_rules! field {
     ($name:ident, $number:ty, $from:ident) => {
-        #[allow(dead_code, reason = "for the formats that follow")]
         /// The number at this place of a header; 0 where the header is too short for it.
         pub(super) fn $name(header: &[u8], at: usize) -> $number {
             header

@@ -38,6 +38,15 @@ impl Piece {
     }
 }
 
+/// What is at a place of a table in which zeros mean nothing.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// Zeros up to this byte of the table: the file has a hole, which needs no reading.
+    Hole(u64),
+    /// Entries.
+    Piece(Piece),
+}
+
 impl Pieces {
     /// The piece of a table that holds the byte `at` of it. The table lies in the file; the size of
     /// its entries is a power of two, so no entry lies across two pieces.
@@ -47,23 +56,52 @@ impl Pieces {
         table: &Range<u64>,
         at: u64,
     ) -> Result<Piece> {
-        let start = at / PIECE * PIECE;
-        let offset = table.start.saturating_add(start);
-        let length = table.end.saturating_sub(offset).min(PIECE);
-        let piece = |bytes| Piece { bytes, start };
-        {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            // Tables do not overlap, so an offset belongs to one table only; that a damaged image
-            // claims otherwise costs another read.
-            let found = kept
-                .iter()
-                .rposition(|(key, bytes)| *key == offset && bytes.len() as u64 == length);
-            if let Some(entry) = found.and_then(|index| kept.remove(index)) {
-                let bytes = Arc::clone(&entry.1);
-                kept.push_back(entry);
-                return Ok(piece(bytes));
-            }
+        match self.kept(table, at) {
+            Some(piece) => Ok(piece),
+            None => self.read(file, table, at),
         }
+    }
+
+    /// The same for a table in which zeros mean nothing, so that its holes can be jumped over.
+    pub(super) fn look<F: ReadAt + ?Sized>(
+        &self,
+        file: &F,
+        table: &Range<u64>,
+        at: u64,
+    ) -> Result<Look> {
+        // A piece that is kept comes first: asking for holes can take longer than reading.
+        if let Some(piece) = self.kept(table, at) {
+            return Ok(Look::Piece(piece));
+        }
+        let from = table.start.saturating_add(at);
+        // Rounded down to 16 bytes, which the sizes of all entries divide.
+        let data = match file.next_data(from, table.end)? {
+            Some(data) => data.start.saturating_sub(table.start) / 16 * 16,
+            None => table.end.saturating_sub(table.start),
+        };
+        if data > at {
+            return Ok(Look::Hole(data));
+        }
+        self.read(file, table, at).map(Look::Piece)
+    }
+
+    /// A piece that was read before, if it still is there.
+    fn kept(&self, table: &Range<u64>, at: u64) -> Option<Piece> {
+        let (start, offset, length) = place(table, at);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Tables do not overlap, so an offset belongs to one table only; that a damaged image claims
+        // otherwise costs another read.
+        let found = kept
+            .iter()
+            .rposition(|(key, bytes)| *key == offset && bytes.len() as u64 == length)?;
+        let entry = kept.remove(found)?;
+        let bytes = Arc::clone(&entry.1);
+        kept.push_back(entry);
+        Some(Piece { bytes, start })
+    }
+
+    fn read<F: ReadAt + ?Sized>(&self, file: &F, table: &Range<u64>, at: u64) -> Result<Piece> {
+        let (start, offset, length) = place(table, at);
         // PIECE at most.
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, offset)?;
@@ -73,23 +111,15 @@ impl Pieces {
             kept.pop_front();
         }
         kept.push_back((offset, Arc::clone(&bytes)));
-        Ok(piece(bytes))
+        Ok(Piece { bytes, start })
     }
+}
 
-    /// Where in the table the first byte at or after `at` is that the file has: a hole holds zeros,
-    /// and needs no reading. `None` when only holes follow. Rounded down to 16 bytes, which the
-    /// sizes of all entries divide.
-    #[allow(dead_code, reason = "for the formats that follow")]
-    pub(super) fn next_data<F: ReadAt + ?Sized>(
-        file: &F,
-        table: &Range<u64>,
-        at: u64,
-    ) -> Result<Option<u64>> {
-        let from = table.start.saturating_add(at);
-        Ok(file
-            .next_data(from, table.end)?
-            .map(|data| (data.start.saturating_sub(table.start) / 16 * 16).max(at)))
-    }
+/// Where a piece begins in its table and in the file, and how long it is.
+fn place(table: &Range<u64>, at: u64) -> (u64, u64, u64) {
+    let start = at / PIECE * PIECE;
+    let offset = table.start.saturating_add(start);
+    (start, offset, table.end.saturating_sub(offset).min(PIECE))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod judge;
 mod vhd;
+mod vhdx;
 
 use std::fs::File;
 use std::path::Path;

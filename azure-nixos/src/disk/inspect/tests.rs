@@ -267,7 +267,6 @@ fn other_formats_are_refused_with_the_command_that_helps() {
             b"QFI\xfb\0\0\0\x03",
             "qemu-img convert -f qcow2 -O raw",
         ),
-        ("c", b"vhdxfile", "qemu-img convert -f vhdx -O raw"),
         ("d", b"\x28\xb5\x2f\xfd", "zstd -dc"),
         ("e", b"\xfd7zXZ\0", "xz -dc"),
     ] {
@@ -503,7 +502,6 @@ fn formats_that_qemu_wrote_are_told_apart() {
     let dir = Dir::new();
     let raw = dir.file("disk.raw", &gpt(SIZE), &[]);
     for (name, format, options, expected) in [
-        ("disk.vhdx", "vhdx", "subformat=dynamic", Format::Vhdx),
         ("disk.qcow2", "qcow2", "compat=1.1", Format::Qcow2),
         (
             "disk.vmdk",

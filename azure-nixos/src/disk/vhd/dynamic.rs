@@ -45,7 +45,7 @@ const BLOCKS: Range<u64> = 64 << 10..(256 << 20) + 1;
 #[derive(Clone, Debug)]
 pub(in crate::disk) struct Layout {
     /// Size of the disk.
-    size: u64,
+    pub(in crate::disk) size: u64,
     /// Size of a block.
     pub(in crate::disk) block: u64,
     /// Size of the bitmap before each block.

@@ -71,7 +71,9 @@ fn sample() -> Vec<u8> {
 }
 
 fn refused(image: Vec<u8>, words: &str) {
-    let error = DynamicVhd::open(image).unwrap_err();
+    let Err(error) = DynamicVhd::open(image) else {
+        panic!("taken: {words}");
+    };
     assert_eq!(error.kind(), ErrorKind::InvalidImage, "{error}");
     assert!(error.to_string().contains(words), "{error}");
     assert!(error.hint().is_some());
