@@ -18,7 +18,10 @@ pub(super) enum Place<Other = Infallible> {
     /// In the file, from this offset on, in one piece.
     At(u64),
     /// Somewhere that only the format knows how to read.
-    #[allow(dead_code, reason = "for the format that follows")]
+    #[cfg_attr(
+        not(feature = "qcow2"),
+        expect(dead_code, reason = "only qcow2 has that")
+    )]
     Other(Other),
 }
 

@@ -59,7 +59,10 @@ impl Claims {
     }
 
     /// Where in the range something begins that has an owner in this window.
-    #[allow(dead_code, reason = "for the format that follows")]
+    #[cfg_attr(
+        not(feature = "qcow2"),
+        expect(dead_code, reason = "only qcow2 has that")
+    )]
     pub(super) fn owned(&mut self, range: &Range<u64>) -> Option<u64> {
         self.each_word(range, |word, mask| *word & mask)
     }

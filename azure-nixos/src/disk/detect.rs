@@ -10,7 +10,12 @@ use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
 use super::limits::{FOOTER, SECTOR};
+use super::options::OpenOptions;
+#[cfg(feature = "qcow2")]
+use super::qcow2;
 use super::raw;
+#[cfg(feature = "qcow2")]
+use super::read_at::be64;
 use super::vhd::{DiskType, Footer, FooterDefect, dynamic};
 use super::vhdx;
 use crate::Result;
@@ -36,14 +41,27 @@ pub(super) struct Detection {
 pub(super) enum Layout {
     DynamicVhd(dynamic::Layout),
     Vhdx(Box<vhdx::Layout>),
+    #[cfg(feature = "qcow2")]
+    Qcow2(Box<qcow2::Layout>),
 }
 
 impl Layout {
+    /// Whether images of this kind are read over others.
+    pub(super) fn can_have_backing(&self) -> bool {
+        match self {
+            Self::DynamicVhd(_) | Self::Vhdx(_) => false,
+            #[cfg(feature = "qcow2")]
+            Self::Qcow2(_) => true,
+        }
+    }
+
     /// Bytes of the disk.
     fn size(&self) -> u64 {
         match self {
             Self::DynamicVhd(layout) => layout.size,
             Self::Vhdx(layout) => layout.size,
+            #[cfg(feature = "qcow2")]
+            Self::Qcow2(layout) => layout.size,
         }
     }
 }
@@ -84,15 +102,22 @@ impl Detection {
 }
 
 /// Looks at the beginning and the end of a file, and at the tables of a format that has some.
-pub(super) fn detect(file: &ImageFile) -> Result<Detection> {
-    let found = by_content(file)?;
+pub(super) fn detect(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
+    let found = by_content(file, options)?;
     Ok(match misleading_name(file, found.format) {
         Some(finding) => found.with(finding),
         None => found,
     })
 }
 
-fn by_content(file: &ImageFile) -> Result<Detection> {
+fn by_content(
+    file: &ImageFile,
+    #[cfg_attr(
+        not(feature = "qcow2"),
+        expect(unused_variables, reason = "only qcow2 has some")
+    )]
+    options: &OpenOptions,
+) -> Result<Detection> {
     let head = head(file)?;
     let last = last_sector(file)?;
     // A footer at the end wins over whatever the content begins with.
@@ -106,20 +131,49 @@ fn by_content(file: &ImageFile) -> Result<Detection> {
         return Ok(vhd_without_end(file, &head));
     }
     if let Some(format) = Format::by_magic(&head) {
-        if format == Format::Vhdx {
-            let layout = vhdx::Layout::read(file).and_then(|layout| {
-                layout.check(file)?;
-                Ok(Layout::Vhdx(Box::new(layout)))
-            });
-            return Detection::new(format, None).with_layout(layout);
-        }
-        let size = (format == Format::Qcow2)
-            .then(|| head.get(24..32)?.try_into().ok())
-            .flatten()
-            .map(u64::from_be_bytes);
-        return Ok(Detection::new(format, size).with(unsupported(file, format)));
+        return match format {
+            Format::Vhdx => {
+                let layout = vhdx::Layout::read(file).and_then(|layout| {
+                    layout.check(file)?;
+                    Ok(Layout::Vhdx(Box::new(layout)))
+                });
+                Detection::new(format, None).with_layout(layout)
+            }
+            #[cfg(feature = "qcow2")]
+            Format::Qcow2 => qcow2(file, &head, options),
+            _ => Ok(Detection::new(format, None).with(unsupported(file, format))),
+        };
     }
     without_footer(file)
+}
+
+#[cfg(feature = "qcow2")]
+fn qcow2(file: &ImageFile, head: &[u8], options: &OpenOptions) -> Result<Detection> {
+    // What the header says, even if the rest of it is wrong.
+    let size = Some(be64(head, 24)).filter(|size| *size > 0);
+    let found = Detection::new(Format::Qcow2, size);
+    let layout = qcow2::Layout::read(file).and_then(|layout| {
+        layout.check(file)?;
+        Ok(layout)
+    });
+    let layout = match layout {
+        Ok(layout) => layout,
+        Err(fault) => return found.with_layout(Err(fault)),
+    };
+    let note = layout.notes(file);
+    let refusal = if options.backing_files.is_empty() {
+        layout.needs_backing(file)
+    } else {
+        None
+    };
+    let found = match refusal {
+        Some(refusal) => found.with(refusal),
+        None => found.with_layout(Ok(Layout::Qcow2(Box::new(layout))))?,
+    };
+    Ok(match note {
+        Some(note) => found.with(note),
+        None => found,
+    })
 }
 
 /// As much of the first sector and the header behind it as there is.
@@ -143,6 +197,10 @@ fn unsupported(file: &ImageFile, format: Format) -> Finding {
     let name = file.path().display();
     let what = if format.is_compressed() {
         format!("{name} is compressed with {format}, which is not read yet")
+    } else if format == Format::Qcow2 {
+        format!(
+            "{name} is a {format} image, and this program was built without the feature `qcow2`"
+        )
     } else {
         format!("{name} is a {format} image, which is not read yet")
     };

@@ -31,6 +31,8 @@ pub enum FindingKind {
     NeedsParent,
     /// It uses something of its format that is not read.
     UnsupportedFeature,
+    /// It holds earlier states of the disk too, which are left out.
+    Snapshots,
     /// Changes wait in its log to be carried out.
     DirtyLog,
     /// The size is not a whole number of sectors.

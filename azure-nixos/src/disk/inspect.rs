@@ -15,6 +15,7 @@ use super::limits::{
     MAKE_IT_SMALLER, MAX_DISK, MAX_OS_DISK, MIB, MIN_DISK, SECTOR, padded_size, too_large,
     upload_size,
 };
+use super::options::OpenOptions;
 use super::partition::PartitionTable;
 use super::pieces;
 use super::raw::RawImage;
@@ -108,6 +109,16 @@ impl ContainerReport {
                 block_size: layout.block,
                 creator: Some(layout.creator.clone()).filter(|creator| !creator.is_empty()),
                 variant: Some(if layout.fixed { "fixed" } else { "dynamic" }.to_owned()),
+            },
+            #[cfg(feature = "qcow2")]
+            Layout::Qcow2(layout) => Self {
+                block_size: layout.cluster,
+                creator: None,
+                variant: Some(format!(
+                    "version {}, {}",
+                    layout.version,
+                    layout.packing.as_str()
+                )),
             },
         }
     }
@@ -206,6 +217,19 @@ impl Inspection {
 /// # Errors
 /// When the file cannot be opened or read; see [`ImageFile::open`].
 pub fn inspect(path: impl AsRef<Path>, options: InspectOptions) -> Result<Inspection> {
+    inspect_with(path, options, &OpenOptions::new())
+}
+
+/// The same, over the backing files that the caller names.
+///
+/// # Errors
+/// As [`inspect`], and when a backing file cannot be opened, or the image has none and one is
+/// named.
+pub fn inspect_with(
+    path: impl AsRef<Path>,
+    options: InspectOptions,
+    open: &OpenOptions,
+) -> Result<Inspection> {
     let file = ImageFile::open(path)?;
     let Detection {
         format,
@@ -213,7 +237,7 @@ pub fn inspect(path: impl AsRef<Path>, options: InspectOptions) -> Result<Inspec
         footer,
         layout,
         findings,
-    } = detect(&file)?;
+    } = detect(&file, open)?;
     let mut report = Inspection {
         path: file.path().to_owned(),
         file_size: file.length(),
@@ -236,7 +260,7 @@ pub fn inspect(path: impl AsRef<Path>, options: InspectOptions) -> Result<Inspec
     // Of a damaged fixed VHD, too, the bytes before the footer are worth a look.
     let size = footer.map_or(file.length(), |(offset, _)| offset) / SECTOR * SECTOR;
     if let Some(layout) = layout {
-        report.look_inside(image::with_layout(file, layout).as_ref(), options)?;
+        report.look_inside(image::with_layout(file, layout, open)?.as_ref(), options)?;
     } else if matches!(format, Format::Raw | Format::FixedVhd) && size > 0 {
         report.look_inside(&RawImage::first(file, size), options)?;
     }

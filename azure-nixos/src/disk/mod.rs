@@ -37,8 +37,11 @@ mod image;
 mod inspect;
 pub mod limits;
 mod memory;
+mod options;
 mod partition;
 mod pieces;
+#[cfg(feature = "qcow2")]
+mod qcow2;
 mod raw;
 mod read_at;
 mod source;
@@ -54,10 +57,13 @@ pub use generation::{Architecture, Generations};
 pub use identity::{Identified, content_identity};
 pub use image::DiskImage;
 pub use inspect::{
-    ContainerReport, ContentReport, FooterReport, InspectOptions, Inspection, inspect,
+    ContainerReport, ContentReport, FooterReport, InspectOptions, Inspection, inspect, inspect_with,
 };
 pub use memory::MemoryImage;
+pub use options::OpenOptions;
 pub use partition::{Partition, PartitionKind, PartitionScheme, PartitionTable, RootArchitecture};
+#[cfg(feature = "qcow2")]
+pub use qcow2::Qcow2;
 pub use raw::RawImage;
 pub use read_at::ReadAt;
 pub use source::DiskSource;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "everything in this file is a test")]
 
 mod judge;
+mod qcow2;
 mod vhd;
 mod vhdx;
 
