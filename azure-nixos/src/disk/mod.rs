@@ -4,6 +4,16 @@
 //! here knows of Azure's services or of how bytes travel. Everything is synchronous: callers in
 //! async code run it on blocking threads.
 //!
+//! | format | read by | feature |
+//! |---|---|---|
+//! | raw, block devices | [`RawImage`] | |
+//! | fixed VHD | [`FixedVhd`] | |
+//! | dynamic VHD | [`DynamicVhd`] | |
+//! | VHDX, fixed and dynamic | [`Vhdx`] | |
+//! | qcow2 | `Qcow2` | `qcow2` |
+//!
+//! [`DiskImage`] tells them apart by content. Others are recognised, and refused with what to do.
+//!
 //! ```no_run
 //! use azure_nixos::disk::{DiskImage, DiskSource, InspectOptions, inspect};
 //!
