@@ -191,95 +191,43 @@ fn store(host: &NixHost) -> CheckItem {
 
 fn builds(host: &NixHost, system: &str) -> CheckItem {
     let topic = Topic::System;
-    if host.builds_for(system) {
-        let same = |a: &str, b: &str| a.split('-').next() == b.split('-').next();
-        if host.system != system && !same(&host.system, system) {
-            return CheckItem::warning(
-                topic,
-                format!("this machine is {} and emulates {system}", host.system),
-            )
-            .with_advice("an image takes many times longer to build by emulation; a builder of that system is faster (`builders` in nix.conf)");
-        }
-        return CheckItem::passed(topic, format!("this machine builds for {system}"));
+    if let Some(lack) = host.lacks_system(system) {
+        return CheckItem::failed(topic, lack.found).with_advice(lack.to_do);
     }
-    if let Some(builder) = host.builder_for(system, &[]) {
-        return CheckItem::passed(topic, format!("{} builds for {system}", builder.host));
+    if !host.builds_for(system) {
+        let builder = host.builder_for(system, &[]);
+        let name = builder.map_or("another machine", |builder| &builder.host);
+        return CheckItem::passed(topic, format!("{name} builds for {system}"));
     }
-    if host.max_jobs == Some(0) && host.system == system {
-        return CheckItem::failed(
+    let same = |a: &str, b: &str| a.split('-').next() == b.split('-').next();
+    if host.system != system && !same(&host.system, system) {
+        return CheckItem::warning(
             topic,
-            format!("max-jobs is 0, and no builder builds for {system}"),
+            format!("this machine is {} and emulates {system}", host.system),
         )
-        .with_advice(
-            "set max-jobs in nix.conf, or name a builder of that system there (`builders`)",
-        );
+        .with_advice("an image takes many times longer to build by emulation; a builder of that system is faster (`builders` in nix.conf)");
     }
-    CheckItem::failed(
-        topic,
-        format!(
-            "this machine is {}, and nothing builds for {system}",
-            host.system
-        ),
-    )
-    .with_advice(format!(
-        "name a builder of that system in nix.conf (`builders`), or let this machine emulate it (on NixOS: boot.binfmt.emulatedSystems = [ \"{system}\" ])"
-    ))
+    CheckItem::passed(topic, format!("this machine builds for {system}"))
 }
 
 fn kvm(host: &NixHost, system: &str) -> CheckItem {
     let topic = Topic::Kvm;
-    let elsewhere = host.builder_for(system, &[KVM]);
-    if host.builds_for(system) && host.offers(KVM) {
-        return match &host.kvm {
-            Some(device) if device.usable => {
-                CheckItem::passed(topic, format!("builds may use /dev/kvm ({device})"))
-            }
-            Some(device) => {
-                // Nobody is to become a member of a group of administrators for this.
-                let by_group = device.mode & 0o060 == 0o060 && device.group != "root";
-                let open = "open the device to all, as NixOS does: chmod 666 /dev/kvm".to_owned();
-                let group = &device.group;
-                let (who, to_do) = match &host.build_users_group {
-                    Some(users) if by_group => (
-                        format!("the build users (group {users})"),
-                        format!("make the build users members of the group {group}, or {open}"),
-                    ),
-                    Some(users) => (format!("the build users (group {users})"), open),
-                    None if by_group => (
-                        "this user".to_owned(),
-                        format!("become a member of the group {group}, or {open}"),
-                    ),
-                    None => ("this user".to_owned(), open),
-                };
-                CheckItem::warning(
-                    topic,
-                    format!("/dev/kvm is {device}, and {who} may not read and write it: an image is built by emulation, many times slower"),
-                )
-                .with_advice(to_do)
-            }
-            None => CheckItem::warning(
-                topic,
-                "the settings of Nix offer kvm, but there is no /dev/kvm: an image is built by emulation, many times slower",
-            )
-            .with_advice("turn on virtualisation in the firmware, or nested virtualisation where this is a virtual machine, and load kvm_intel or kvm_amd"),
-        };
+    if let Some(lack) = host.lacks_feature(system, KVM) {
+        return CheckItem::failed(topic, lack.found).with_advice(lack.to_do);
     }
-    if let Some(builder) = elsewhere {
-        return CheckItem::passed(topic, format!("{} offers kvm for {system}", builder.host));
+    if let Some(slow) = host.emulates(system) {
+        return CheckItem::warning(topic, slow.found).with_advice(slow.to_do);
     }
-    let why = match &host.kvm {
-        None => "there is no /dev/kvm".to_owned(),
-        Some(device) => format!("/dev/kvm is {device}"),
-    };
-    CheckItem::failed(
-        topic,
-        format!("nothing that builds for {system} offers the feature kvm ({why}); the builders of disk images start a virtual machine and need it"),
-    )
-    .with_advice(if host.kvm.is_some() {
-        "let the user of Nix read and write /dev/kvm, or add kvm to system-features in nix.conf"
-    } else {
-        "turn on (nested) virtualisation, or name a builder with kvm in nix.conf; with `extra-system-features = kvm` there an image is built by emulation, many times slower"
-    })
+    let here = host
+        .kvm
+        .as_ref()
+        .filter(|_| host.builds_for(system) && host.offers(KVM));
+    if let Some(device) = here {
+        return CheckItem::passed(topic, format!("builds may use /dev/kvm ({device})"));
+    }
+    let builder = host.builder_for(system, &[KVM]);
+    let name = builder.map_or("another machine", |builder| &builder.host);
+    CheckItem::passed(topic, format!("{name} offers kvm for {system}"))
 }
 
 fn silence(host: &NixHost) -> CheckItem {

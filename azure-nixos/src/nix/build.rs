@@ -19,6 +19,7 @@ use crate::{Error, ErrorKind, Result};
 impl Run<'_> {
     /// Builds what was evaluated.
     pub(super) async fn realise(&self, evaluation: Evaluation) -> Result<BuiltImage> {
+        self.preflight(&evaluation).await?;
         match evaluation.step {
             Step::Derivation { target, root, ask } => {
                 let gone = evaluation.derivation.filter(|_| root.is_none());

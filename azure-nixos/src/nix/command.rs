@@ -240,6 +240,16 @@ pub(super) fn realise(object: &Path, options: &Options, link: &Path) -> Command 
     command
 }
 
+/// Asks what building a derivation would have to do.
+pub(super) fn realise_dry(object: &Path, options: &Options) -> Command {
+    let mut command = Command::new(Program::NixStore)
+        .words(&["--realise", "--dry-run"])
+        .events()
+        .options(options);
+    command.arguments.push(object.into());
+    command
+}
+
 /// `filePath` is what image builders in nixpkgs call the file, from 25.05 on.
 const FILE_NAME: &str =
     "(d: d.passthru.filePath or d.filePath or d.passthru.config.image.filePath or null)";

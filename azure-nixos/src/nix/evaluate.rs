@@ -10,6 +10,7 @@ use super::evaluation::{Evaluation, Step};
 use super::failure;
 use super::flake::{Flake, Target};
 use super::installable::{InstallableSource, store_object};
+use super::plan::BuildPlan;
 use super::process::Finished;
 use super::quote;
 use super::run::{Run, answer};
@@ -36,6 +37,10 @@ impl Run<'_> {
     /// Finds what would be built, and builds nothing.
     pub(super) async fn evaluate(&self) -> Result<Evaluation> {
         self.what.check()?;
+        // A store path is found without Nix, too.
+        if !matches!(self.what.source(), InstallableSource::StorePath(_)) {
+            self.refuse_old_nix().await?;
+        }
         match self.what.source() {
             InstallableSource::File(path) => {
                 // Without the `./` that people type.
@@ -125,9 +130,9 @@ impl Run<'_> {
         tried: Option<(String, Vec<String>)>,
     ) -> Result<Evaluation> {
         let command = command::evaluate_flake(&flake, &attribute, &self.nix.options);
-        let finished = self.run(&command).await?;
+        let (finished, plan) = self.run_dry(&command).await?;
         if finished.status.success() {
-            return self.evaluated(flake, attribute, &finished).await;
+            return self.evaluated(flake, attribute, &finished, plan).await;
         }
         if !lacks_attribute(&finished) {
             return Err(self.explain(&command, &finished));
@@ -145,6 +150,7 @@ impl Run<'_> {
         flake: Flake,
         attribute: String,
         finished: &Finished,
+        plan: BuildPlan,
     ) -> Result<Evaluation> {
         let mut answers: Vec<BuildAnswer> = answer(finished, "nix build")?;
         let step = Step::Flake { flake, attribute };
@@ -164,13 +170,11 @@ impl Run<'_> {
             Ok((path, known))
         })
         .await?;
-        Ok(Evaluation::of_derivation(
-            what,
-            step,
-            path,
-            known,
-            Some(&names),
-        ))
+        let evaluation = Evaluation::of_derivation(what, step, path, known, Some(&names));
+        Ok(Evaluation {
+            plan: Some(plan),
+            ..evaluation
+        })
     }
 
     /// The image that a host of a flake offers.
@@ -180,9 +184,9 @@ impl Run<'_> {
     async fn host(&self, flake: &Flake, host: &str) -> Result<Host> {
         let newer = image_attribute(host, &["images", "azure"])?;
         let command = command::evaluate_flake(flake, &newer, &self.nix.options);
-        let tried = self.run(&command).await?;
+        let (tried, plan) = self.run_dry(&command).await?;
         if tried.status.success() {
-            let evaluation = self.evaluated(flake.clone(), newer, &tried).await?;
+            let evaluation = self.evaluated(flake.clone(), newer, &tried, plan).await?;
             return Ok(Host::Evaluated(Box::new(evaluation)));
         }
         let probe = command::probe_host(flake, host, &self.nix.options);

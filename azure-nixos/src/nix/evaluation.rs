@@ -6,6 +6,7 @@ use super::command::Command;
 use super::derivation::Derivation;
 use super::flake::Flake;
 use super::installable::Installable;
+use super::plan::BuildPlan;
 use super::root::OutLink;
 
 /// What Nix would build for an [`Installable`]: found by evaluating, without building anything.
@@ -28,6 +29,8 @@ pub struct Evaluation {
     /// How many outputs there will be, known ones or not.
     pub(super) count: usize,
     pub(super) step: Step,
+    /// What would have to be done, where the evaluation said it.
+    pub(super) plan: Option<BuildPlan>,
 }
 
 /// How it is built.
@@ -75,6 +78,7 @@ impl Evaluation {
             what,
             count: 1,
             step,
+            plan: None,
         }
     }
 
@@ -102,6 +106,7 @@ impl Evaluation {
             required_features: features,
             what,
             step,
+            plan: None,
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) mod host;
 mod installable;
 mod log;
 mod output;
+mod plan;
+mod preflight;
 mod process;
 mod quote;
 mod root;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{Error, ErrorKind, Result};
+
 /// Who made a Nix. They share their command lines, and differ in versions and bugs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -56,6 +58,21 @@ impl NixVersion {
     #[must_use]
     pub fn is_supported(&self) -> bool {
         (self.major, self.minor) >= (2, 8)
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Build`] when it is too old.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.is_supported() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Build,
+            format!("{self} is too old: 2.8 is the oldest that can be driven"),
+        )
+        .with_hint(
+            "install a newer Nix from https://nixos.org/download, or put its bin directory on PATH",
+        ))
     }
 }
 

@@ -4,6 +4,7 @@
 //! below a second together; nothing is evaluated or built. Here live the facts; what they mean for an
 //! image is said by whoever asks, such as [`check`](crate::check).
 
+mod able;
 mod builders;
 mod groups;
 mod kvm;
@@ -147,7 +148,7 @@ fn is_daemon(url: &str) -> bool {
 }
 
 /// Whether a store is in the directory of the store of this machine.
-fn is_here(url: &str) -> bool {
+pub(super) fn is_here(url: &str) -> bool {
     is_daemon(url) || matches!(url, "local" | "auto" | "") || url.starts_with("local?")
 }
 
@@ -180,13 +181,7 @@ impl Nix {
 
     async fn ask_host(&self) -> Result<NixHost> {
         let version = self.version().await?;
-        if !version.is_supported() {
-            return Err(Error::new(
-                ErrorKind::Build,
-                format!("{version} is too old: 2.8 is the oldest that can be driven"),
-            )
-            .with_hint("install a newer Nix from https://nixos.org/download, or put its bin directory on PATH"));
-        }
+        version.check()?;
         let (settings, store) = tokio::join!(self.settings(&version), self.store_access());
         let (settings, store) = (settings?, store?);
         let places = Places {
