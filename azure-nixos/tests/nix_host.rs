@@ -12,37 +12,26 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use azure_nixos::ErrorKind;
 use azure_nixos::check::{Checkup, Outcome, Topic};
 use azure_nixos::nix::{Nix, NixFlavour, NixHost, StoreAccess};
 use tempfile::TempDir;
 
-/// The real Nix with a store in a directory, set up by this nix.conf.
-fn real(directory: &Path, settings: &str) -> Option<Nix> {
-    if Command::new("nix").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: nix is not installed, so this test shows nothing");
+use nix_store::Relocated;
+
+mod nix_store;
+
+/// The real Nix in a directory, set up by this nix.conf. It builds in a directory beside the others.
+fn real(directory: &Path, settings: &str) -> Option<(Relocated, Nix)> {
+    if !nix_store::have_nix() {
         return None;
     }
-    for name in ["store", "conf", "home", "tmp"] {
-        fs::create_dir_all(directory.join(name)).unwrap();
-    }
-    fs::write(directory.join("conf/nix.conf"), settings).unwrap();
-    let mut nix = Nix::new();
-    for (name, path) in [
-        ("NIX_STORE_DIR", "store"),
-        ("NIX_STATE_DIR", "var/nix"),
-        ("NIX_LOCALSTATE_DIR", "var"),
-        ("NIX_LOG_DIR", "log"),
-        ("NIX_CONF_DIR", "conf"),
-        ("HOME", "home"),
-        ("XDG_CONFIG_HOME", "home/.config"),
-        ("TMPDIR", "tmp"),
-    ] {
-        nix = nix.env(name, directory.join(path));
-    }
-    Some(nix.env("NIX_REMOTE", "").env("NIX_CONFIG", ""))
+    let relocated = Relocated::new(directory, settings);
+    let builds = directory.join("tmp");
+    fs::create_dir_all(&builds).unwrap();
+    let nix = relocated.nix().env("TMPDIR", builds);
+    Some((relocated, nix))
 }
 
 /// A directory with a program `nix` in it: a shell script.
@@ -83,7 +72,7 @@ async fn the_real_nix_in_a_store_of_its_own() {
         "build-users-group =\nmax-silent-time = 60\nextra-platforms = riscv64-linux\nmax-jobs = 3\nsystem-features = big-parallel own-feature\nbuilders = @{}\nsandbox = false\n",
         machines.display()
     );
-    let Some(nix) = real(directory.path(), &settings) else {
+    let Some((_relocated, nix)) = real(directory.path(), &settings) else {
         return;
     };
     let host = nix.host().await.unwrap();
@@ -116,7 +105,7 @@ async fn the_real_nix_in_a_store_of_its_own() {
 
     // A user who has enabled flakes.
     let settings = "experimental-features = nix-command flakes\nbuild-users-group =\n";
-    let nix = real(directory.path(), settings).unwrap();
+    let (_relocated, nix) = real(directory.path(), settings).unwrap();
     let host = nix.host().await.unwrap();
     assert!(host.flakes_enabled(), "{:?}", host.features);
     assert_eq!(host.max_silent_time, None);
@@ -125,7 +114,7 @@ async fn the_real_nix_in_a_store_of_its_own() {
 #[tokio::test]
 async fn a_daemon_that_is_not_there_is_a_fact() {
     let directory = tempfile::tempdir().unwrap();
-    let Some(nix) = real(directory.path(), "build-users-group =\n") else {
+    let Some((_relocated, nix)) = real(directory.path(), "build-users-group =\n") else {
         return;
     };
     let nix = nix

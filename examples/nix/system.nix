@@ -1,4 +1,5 @@
-# A small NixOS machine for Azure, to start from.
+# A small NixOS machine for Azure, to start from, in plain NixOS. The module of this project sets more of
+# what matters in fewer lines; flake.nix uses it.
 #
 # It is a second generation machine (UEFI), lets the user `nixos` in with the ssh key of whoever
 # builds it, and boots on SCSI and on NVMe sizes. The key is read from ~/.ssh/id_ed25519.pub; in a
@@ -10,7 +11,7 @@ let
     [ ./id_ed25519.pub ] ++ lib.optional (home != "") (/. + home + "/.ssh/id_ed25519.pub");
   keys = map builtins.readFile (builtins.filter builtins.pathExists candidates);
 
-  # Before NixOS 24.05 images were of the first generation, and nothing could be said about it.
+  # Before NixOS 24.11 images were of the first generation, and nothing could be said about it.
   hasGeneration = options.virtualisation.azureImage ? vmGeneration;
   # Before NixOS 24.11 the size was an option of the Azure image.
   hasDiskSize = options.virtualisation ? diskSize;
@@ -53,9 +54,25 @@ in
       system.stateVersion = "24.11";
     }
 
-    # Where the module provisions with cloud-init, do not let it wait for other clouds.
+    # Where NixOS provisions with cloud-init, from 25.05 on:
     (lib.mkIf config.services.cloud-init.enable {
-      services.cloud-init.settings.datasource_list = [ "Azure" ];
+      services.cloud-init.settings = {
+        # It need not wait for other clouds.
+        datasource_list = [ "Azure" ];
+
+        # NixOS names root alone, so that the user that Azure asks for would not be made.
+        users = [ "default" ];
+        system_info = {
+          distro = "nixos";
+          network.renderers = [ "networkd" ];
+          default_user = {
+            name = "azureuser"; # Azure's own takes its place.
+            groups = [ "wheel" ];
+            shell = "/run/current-system/sw/bin/bash";
+            lock_passwd = true;
+          };
+        };
+      };
     })
 
     (lib.optionalAttrs hasGeneration { virtualisation.azureImage.vmGeneration = "v2"; })

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::azure::Azure;
 use crate::place::{Done, Place, Running};
+use crate::relocated::Relocated;
 use crate::tools::have;
 
 /// A Nix with a daemon on a machine that has everything, but for what is replaced in its answers.
@@ -282,13 +283,10 @@ fn the_real_nix_is_asked_too() {
         return;
     }
     let place = Place::new();
-    place.write("nix.conf", "build-users-group =\nsystem-features = kvm\n");
+    let settings = "build-users-group =\nsystem-features = kvm\n";
+    let nix = Relocated::new(place.root(), settings);
     let mut command = place.command(&["check", "--no-azure", "-o", "json"]);
-    command
-        .env("NIX_STORE_DIR", place.path("store"))
-        .env("NIX_STATE_DIR", place.path("var/nix"))
-        .env("NIX_LOG_DIR", place.path("log"))
-        .env("NIX_CONF_DIR", place.root());
+    command.envs(nix.environment());
     let done = Running::start(command).finish();
     let shown = done.json();
     for topic in ["nix", "flakes", "nix-store", "system", "silent-builds"] {

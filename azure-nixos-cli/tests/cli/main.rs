@@ -23,6 +23,8 @@ mod page_blob;
 mod place;
 mod progress;
 mod proxies;
+#[path = "../../../azure-nixos/tests/nix_store/relocated.rs"]
+mod relocated;
 mod resume;
 mod road;
 mod secrets;

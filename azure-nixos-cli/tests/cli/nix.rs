@@ -1,7 +1,6 @@
 //! Images that the real Nix builds, offline and in a store of its own.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use rustix::process::Signal;
 use crate::azure::{Azure, writes};
 use crate::compare::assert_holds;
 use crate::place::{Done, Place, Running, files, other};
+use crate::relocated::Relocated;
 use crate::tools::have;
 
 /// An ext4 file system on a fixed VHD, made as images are: by `mke2fs` and `qemu-img`.
@@ -38,6 +38,8 @@ in
 "#;
 
 struct Store {
+    // Before the place: what is in it must be made writable first.
+    nix: Relocated,
     place: Place,
 }
 
@@ -47,38 +49,15 @@ impl Store {
             return None;
         }
         let place = Place::new();
-        for directory in ["store", "conf", "work"] {
-            fs::create_dir(place.path(directory)).unwrap();
-        }
-        let settings = "sandbox = false\nbuild-users-group =\nsubstituters =\nmax-jobs = 1\n";
-        place.write("conf/nix.conf", settings);
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/nix");
-        copy(&fixtures, &place.path("work"));
-        let flake = place.path("work/flake");
-        fs::copy(place.path("work/image.nix"), flake.join("image.nix")).unwrap();
-        // Flakes cannot ask for the current system.
-        for name in ["flake.nix", "image.nix"] {
-            let text = fs::read_to_string(flake.join(name)).unwrap();
-            let system = format!("{}-linux", std::env::consts::ARCH);
-            fs::write(flake.join(name), text.replace("x86_64-linux", &system)).unwrap();
-        }
+        let nix = Relocated::with_fixtures(place.root());
         place.write("work/ext4.nix", EXT4);
-        Some(Self { place })
+        Some(Self { nix, place })
     }
 
     fn environment(&self, command: &mut Command) {
-        for (name, path) in [
-            ("NIX_STORE_DIR", "store"),
-            ("NIX_STATE_DIR", "var/nix"),
-            ("NIX_LOCALSTATE_DIR", "var"),
-            ("NIX_LOG_DIR", "log"),
-            ("NIX_CONF_DIR", "conf"),
-        ] {
-            command.env(name, self.place.path(path));
-        }
         command
-            .env("HOME", self.place.path("home"))
-            .current_dir(self.place.path("work"));
+            .envs(self.nix.environment())
+            .current_dir(self.nix.work());
     }
 
     fn begin(&self, arguments: &[&str]) -> Running {
@@ -96,14 +75,6 @@ impl Store {
         let mut command = azure.command(&self.place, arguments);
         self.environment(&mut command);
         Running::start(command)
-    }
-
-    /// What nothing holds goes.
-    fn collect(&self) {
-        let mut command = Command::new("nix-store");
-        self.environment(&mut command);
-        let output = command.arg("--gc").output().unwrap();
-        assert!(output.status.success(), "{output:?}");
     }
 
     /// Uploads an image of this name and returns the file that Nix built.
@@ -147,34 +118,6 @@ impl Store {
             &[&"convert", &"-f", &"vpc", &"-O", &"raw", &vhd, &raw],
         );
         assert_holds(&self.place.image("g", name), &raw);
-    }
-}
-
-impl Drop for Store {
-    /// Store paths are read-only, directories too: whoever is not root must change that first.
-    fn drop(&mut self) {
-        fn writable(directory: &Path) {
-            let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o700));
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    writable(&entry.path());
-                }
-            }
-        }
-        writable(&self.place.path("store"));
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
@@ -361,7 +304,7 @@ fn an_image_is_named_in_any_way() {
     let link = fs::read_link(store.place.path("work/result")).unwrap();
     assert_eq!(Some(link.as_path()), built.parent());
     // Nothing else holds anything, whatever was built is gone.
-    store.collect();
+    store.nix.collect();
     assert_eq!(store.built(), [built]);
 }
 
@@ -378,7 +321,7 @@ fn what_is_there_is_neither_built_nor_sent_again() {
     store.place.write("work/logged.nix", text);
     let source = |label: &'static str| ["logged.nix", "--argstr", "label", label];
     let first = store.upload("web", &source("one")).0.json();
-    store.collect();
+    store.nix.collect();
     assert_eq!(store.built(), [] as [PathBuf; 0]);
     let begun = Instant::now();
     let second = store.upload("web", &source("one")).0.json();
@@ -431,7 +374,7 @@ async fn an_image_is_held_until_it_has_arrived() {
     alone.extend(["--concurrency", "1"]);
     let first = store.begin_on(&azure, &alone);
     azure.until_hit(hangs, 1);
-    store.collect();
+    store.nix.collect();
     let [built] = store.built().try_into().unwrap();
     first.signal(Signal::KILL);
     first.finish();
@@ -447,7 +390,7 @@ async fn an_image_is_held_until_it_has_arrived() {
     assert!(done.stderr.contains("left as it was"), "{}", done.stderr);
     let [link] = held().try_into().unwrap();
     assert_eq!(Some(fs::read_link(link).unwrap().as_path()), built.parent());
-    store.collect();
+    store.nix.collect();
     assert!(built.exists());
 
     azure.emulator.faults().clear();
@@ -480,7 +423,7 @@ fn what_builders_say_is_shown_on_demand() {
     // What is built is no disk image: it ends there, which does not matter here.
     let said = run("quiet", &[]);
     assert!(!said.contains("progress 100%"), "{said}");
-    store.collect();
+    store.nix.collect();
     let said = run("loud", &["-v"]);
     for line in ["bad \u{fffd} utf8", "red", "progress 100%"] {
         assert!(said.contains(line), "{line}: {said}");
