@@ -215,12 +215,13 @@ pub(super) fn flake_file_name(flake: &Flake, attribute: &str, options: &Options)
 
 /// Asks how Nix is set up. Only the feature is enabled without which there are no such commands, so
 /// that it shows whether the user has enabled flakes.
-pub(super) fn host_fact(name: &[&str], more: &[&str]) -> Command {
+pub(super) fn host_fact(name: &[&str], more: &[&str], options: &Options) -> Command {
     Command::new(Program::Nix)
         .words(&["--extra-experimental-features", "nix-command"])
         .words(name)
         .words(more)
         .events()
+        .options(options)
 }
 
 /// Asks which Nix there is.

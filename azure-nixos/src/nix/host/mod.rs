@@ -268,7 +268,7 @@ impl Nix {
     }
 
     async fn run_command(&self, name: &[&str], more: &[&str]) -> Result<(Finished, Vec<String>)> {
-        let command = command::host_fact(name, more);
+        let command = command::host_fact(name, more, &self.options);
         let texts = Mutex::new(Vec::new());
         let listen = |event: NixEvent| {
             if let NixEvent::Message { text, .. } | NixEvent::Other { line: text } = event {
