@@ -80,6 +80,7 @@ async fn requests(local: &Local) -> Vec<RecordedRequest> {
         .os_disk_size_gb(64)
         .os_disk_sku("StandardSSD_LRS")
         .allow_ssh_from("203.0.113.0/24")
+        .boot_diagnostics(false)
         .ssh_key(SshKey::text(KEY))
         .ssh_key(SshKey::text(KEY.replace("me@here", "you@there")))
         .await

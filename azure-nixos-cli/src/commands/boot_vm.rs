@@ -15,7 +15,7 @@ pub(crate) struct Shown {
     vm_id: String,
     location: String,
     public_ip: Option<String>,
-    admin_username: String,
+    admin_username: Option<String>,
     ssh_private_key: Option<String>,
     ssh_command: Option<String>,
     warnings: Vec<String>,

@@ -68,6 +68,8 @@ impl Place {
             ImageReference::from(&self.image),
         )
         .admin_username("nixos")
+        // To be turned on by those that need it.
+        .boot_diagnostics(false)
         .ssh_key(SshKey::text(KEY))
         .await
         .unwrap()
