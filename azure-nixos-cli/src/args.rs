@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use crate::boot_args::BootVm;
 use crate::nix_opts::{NixOptions, Source};
+use crate::run::Failure;
 use crate::transfer::{Transfer, size};
 use azure_nixos::ByteSize;
+use azure_nixos::disk::OpenOptions;
+use azure_nixos::image::ImageSource;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// NixOS images and machines on Azure.
@@ -179,6 +182,8 @@ pub(crate) struct UploadImage {
     /// Region [default: that of the group, westus2 for a new one]
     #[arg(short, long)]
     pub(crate) location: Option<String>,
+    #[command(flatten)]
+    pub(crate) open: Open,
     /// Boot a machine from the image: options of boot-vm as "vm-name=web;resource-group=vms"
     #[arg(short = 'b', long, value_name = "OPTS")]
     pub(crate) boot_sh_opts: Option<String>,
@@ -200,6 +205,32 @@ fn generation(text: &str) -> Result<azure_nixos::Generation, String> {
         let hint = error.hint().unwrap_or_default();
         format!("{error}; {hint}")
     })
+}
+
+/// How a disk image is opened.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Open {
+    /// Image that a qcow2 image holds only the differences from; again for the one below that. What
+    /// the image itself says of it is never opened
+    #[arg(long, value_name = "FILE")]
+    pub(crate) backing_file: Vec<PathBuf>,
+}
+
+impl Open {
+    pub(crate) fn options(&self) -> OpenOptions {
+        let files = self.backing_file.iter();
+        files.fold(OpenOptions::new(), OpenOptions::backing_file)
+    }
+
+    /// What an image comes from is known only after its name was looked at.
+    pub(crate) fn check(&self, source: &ImageSource) -> Result<(), Failure> {
+        match source {
+            ImageSource::Nix(_) if !self.backing_file.is_empty() => Err(Failure::Usage(
+                "--backing-file is for a disk image file, and the image comes from Nix".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -287,8 +318,10 @@ pub(crate) struct SerialLog {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UploadVhd {
-    /// Disk image file, raw or a fixed VHD
+    /// Disk image file: raw, VHD, VHDX or qcow2
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) open: Open,
     /// Write access URL of a managed disk that is ready for upload
     #[arg(long, value_name = "URL", env = "AZURE_NIXOS_SAS", hide_env_values = true, conflicts_with_all = ["resource_group", "name", "location"])]
     pub(crate) sas: Option<String>,
@@ -318,6 +351,8 @@ pub(crate) struct UploadVhd {
 pub(crate) struct Inspect {
     /// Disk image file
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) open: Open,
 }
 
 #[derive(Clone, Debug, Args)]

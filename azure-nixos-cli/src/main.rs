@@ -7,6 +7,7 @@ mod boot_args;
 mod boot_opts;
 mod commands;
 mod connect;
+mod interrupt;
 mod nix_opts;
 mod output;
 mod progress;

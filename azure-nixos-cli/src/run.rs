@@ -1,8 +1,6 @@
 //! From arguments to an exit status.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use azure_nixos::{CancelHandle, Error, Handle};
+use azure_nixos::{Error, Handle};
 
 use crate::args::{Cli, Command};
 use crate::commands;
@@ -83,7 +81,8 @@ const UNDONE: &str = "cancelling; what was made is taken away (Ctrl-C again ends
 /// The same of one that makes nothing.
 pub(crate) const STOPPED: &str = "cancelling (Ctrl-C again ends at once)";
 
-/// Follows an operation to its end. Ctrl-C meanwhile is [`Interrupts`]' business.
+/// Follows an operation to its end. Ctrl-C meanwhile is the business of
+/// [`Interrupts`](crate::interrupt::Interrupts).
 pub(crate) async fn follow<T: Send + 'static>(
     handle: Handle<T>,
     console: &Console,
@@ -108,82 +107,4 @@ pub(crate) async fn follow_saying<T: Send + 'static>(
     let result = handle.join().await;
     console.interrupts.unwatch();
     result
-}
-
-/// What Ctrl-C does. The first one cancels the operation that runs, which takes away what it made;
-/// the second, and one while no operation runs, ends the program at once.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Interrupts(Arc<Mutex<Watched>>);
-
-#[derive(Debug, Default)]
-struct Watched {
-    listening: bool,
-    running: Option<(CancelHandle, &'static str)>,
-}
-
-impl Interrupts {
-    fn watch(&self, operation: CancelHandle, cancelling: &'static str) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.running = Some((operation, cancelling));
-        if !watched.listening {
-            watched.listening = true;
-            let own = self.clone();
-            tokio::spawn(async move {
-                loop {
-                    interrupted().await;
-                    own.interrupt();
-                }
-            });
-        }
-    }
-
-    fn unwatch(&self) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.running = None;
-    }
-
-    fn interrupt(&self) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match watched.running.take() {
-            Some((operation, cancelling)) => {
-                output::note(cancelling);
-                operation.cancel();
-            }
-            None => {
-                output::note("ended at once; something may be left behind");
-                std::process::exit(i32::from(CANCELLED));
-            }
-        }
-    }
-}
-
-/// Waits for what changes nothing, or for Ctrl-C.
-pub(crate) async fn or_interrupted<T, E: From<Error>>(
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    tokio::select! {
-        biased;
-        () = interrupted() => Err(Error::cancelled().into()),
-        result = work => result,
-    }
-}
-
-/// Ctrl-C, or a polite request to end.
-pub(crate) async fn interrupted() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => {
-            if result.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        () = terminate => {}
-    }
 }

@@ -130,7 +130,10 @@ impl Local {
             "2023-04-02"
         } else if id.to_ascii_lowercase().contains("/galleries/") {
             "2023-07-03"
-        } else if id.to_ascii_lowercase().contains("/microsoft.managedidentity/") {
+        } else if id
+            .to_ascii_lowercase()
+            .contains("/microsoft.managedidentity/")
+        {
             "2023-01-31"
         } else {
             "2024-07-01"

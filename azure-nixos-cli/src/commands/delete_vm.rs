@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use azure_nixos::Error;
 use azure_nixos::vm::{DeletePlan, DeletedMachine, Machines, Stays};
 use serde::Serialize;
 
@@ -10,7 +9,7 @@ use crate::args::{DeleteVm, Format, Global};
 use crate::connect::Connection;
 use crate::output;
 use crate::progress::Console;
-use crate::run::{Failure, follow_saying, or_interrupted};
+use crate::run::{Failure, follow_saying};
 
 const CANCELLING: &str = "stopping; what is gone stays gone, and running it again deletes the rest (Ctrl-C again ends at once)";
 
@@ -79,13 +78,13 @@ async fn delete(
 ) -> Result<Option<DeletedMachine>, Failure> {
     let machines = Machines::new(&connection.azure);
     let machine = machines.machine(args.vm.resource_group, args.vm.name);
-    let plan = or_interrupted(machine.delete().plan()).await?;
+    let plan = console.interrupts.around(machine.delete().plan()).await?;
     for thing in plan.goes() {
         output::note(&format!("goes:  {thing}"));
     }
     say_what_stays(plan.stays());
     let known = plan.stays().len();
-    if !args.yes && plan.goes().len() > 0 && !ask(&plan).await? {
+    if !args.yes && plan.goes().len() > 0 && !ask(&plan, console).await? {
         return Ok(None);
     }
     let deleted = follow_saying(plan.start(), console, CANCELLING).await?;
@@ -100,20 +99,24 @@ fn say_what_stays(stays: &[Stays]) {
 }
 
 /// Asks on the terminal. Everything but a yes is a no.
-async fn ask(plan: &DeletePlan) -> Result<bool, Failure> {
+async fn ask(plan: &DeletePlan, console: &Console) -> Result<bool, Failure> {
     let question = match plan.goes().len() {
         1 => "Delete this? [y/N] ".to_owned(),
         more => format!("Delete these {more} things? [y/N] "),
     };
-    let mut terminal = io::stderr();
-    let asked = write!(terminal, "{question}").and_then(|()| terminal.flush());
-    asked.map_err(|error| Failure::Other(format!("cannot ask: {error}")))?;
-    // The reader may wait for ever; the end of the program does not wait for it.
-    let reading = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map(|_| line)
+    // Whoever reads the question may press Ctrl-C at once.
+    let answered = console.interrupts.around(async {
+        let mut terminal = io::stderr();
+        let asked = write!(terminal, "{question}").and_then(|()| terminal.flush());
+        asked.map_err(|error| Failure::Other(format!("cannot ask: {error}")))?;
+        // The reader may wait for ever; the end of the program does not wait for it.
+        let reading = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map(|_| line)
+        });
+        Ok(reading.await)
     });
-    let answered = or_interrupted(async { Ok::<_, Error>(reading.await) }).await;
+    let answered: Result<_, Failure> = answered.await;
     if answered.is_err() {
         output::note("");
     }

@@ -10,10 +10,11 @@ use crate::output;
 use crate::run::{FAILED, Failure};
 
 pub(crate) async fn inspect(global: &Global, args: Inspect) -> Result<u8, Failure> {
-    let inspection =
-        tokio::task::spawn_blocking(move || disk::inspect(&args.file, InspectOptions::full()))
-            .await
-            .map_err(|_| Failure::Other("the disk image could not be read".to_owned()))??;
+    let inspection = tokio::task::spawn_blocking(move || {
+        disk::inspect_with(&args.file, InspectOptions::full(), &args.open.options())
+    })
+    .await
+    .map_err(|_| Failure::Other("the disk image could not be read".to_owned()))??;
     match global.output {
         Format::Json => output::json(&inspection)?,
         Format::Text => output::result(text(&inspection).trim_end())?,
@@ -28,7 +29,7 @@ fn text(inspection: &Inspection) -> String {
         let _ = writeln!(text, "{name:<13}{value}");
     };
     row("file", inspection.path.display().to_string());
-    row("format", inspection.format.to_string());
+    row("format", format(inspection));
     row("file size", size(inspection.file_size));
     if let Some(bytes) = inspection.virtual_size {
         row("disk size", size(bytes));
@@ -65,6 +66,9 @@ fn text(inspection: &Inspection) -> String {
         ),
         None => row("footer", "none; one is made on the way".to_owned()),
     }
+    if inspection.footer.is_some() && inspection.format != disk::Format::FixedVhd {
+        row("", "that of a fixed VHD is made on the way".to_owned());
+    }
     if let Some(table) = &inspection.partitions {
         partitions(table, &mut row);
     }
@@ -79,6 +83,25 @@ fn text(inspection: &Inspection) -> String {
         "uploadable",
         if inspection.uploadable { "yes" } else { "no" }.to_owned(),
     );
+    text
+}
+
+/// The format, and what its headers say of its kind.
+fn format(inspection: &Inspection) -> String {
+    let mut text = inspection.format.to_string();
+    if let Some(container) = &inspection.container {
+        if let Some(variant) = &container.variant {
+            let _ = write!(text, ", {variant}");
+        }
+        let _ = write!(
+            text,
+            ", blocks of {}",
+            ByteSize::bytes(container.block_size)
+        );
+        if let Some(creator) = &container.creator {
+            let _ = write!(text, ", made by {creator}");
+        }
+    }
     text
 }
 

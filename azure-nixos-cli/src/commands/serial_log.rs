@@ -9,7 +9,7 @@ use crate::args::{Format, Global, SerialLog as Args};
 use crate::connect::Connection;
 use crate::output;
 use crate::progress::Console;
-use crate::run::{CANCELLED, Failure, STOPPED, follow_saying, or_interrupted};
+use crate::run::{CANCELLED, Failure, STOPPED, follow_saying};
 use crate::terminal::{Harmless, Text};
 
 /// One line of JSON.
@@ -57,14 +57,17 @@ async fn print(
     if let Some(lines) = args.tail {
         builder = builder.tail(lines);
     }
-    let mut log = or_interrupted(builder.open()).await?;
+    let mut log = console.interrupts.around(builder.open()).await?;
     let mut printer = match global.output {
         Format::Json => Printer::Json(Text::default()),
         Format::Text if io::stdout().is_terminal() => Printer::Terminal(Harmless::default()),
         Format::Text => Printer::Bytes,
     };
     // One wait for Ctrl-C around all of it: none falls between two parts.
-    let ended = or_interrupted(read(&mut log, &mut printer)).await;
+    let ended = console
+        .interrupts
+        .around(read(&mut log, &mut printer))
+        .await;
     printer.end()?;
     match ended {
         // There is no other end.

@@ -50,6 +50,7 @@ pub(crate) async fn upload_image(
     console: &Console,
 ) -> Result<u8, Failure> {
     let source = args.nix.source(&args.source)?;
+    args.open.check(&source)?;
     // A mistake in the options of the machine must show before the image is built.
     let boot = args
         .boot_sh_opts
@@ -82,6 +83,7 @@ async fn upload(
         .source(source)
         .nix(args.nix.nix())
         .keep_disk(args.keep_disk)
+        .open_options(args.open.options())
         .upload_options(args.transfer.options());
     if let Some(location) = args.location {
         builder = builder.location(location);

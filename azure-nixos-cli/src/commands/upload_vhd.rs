@@ -53,7 +53,8 @@ pub(crate) async fn upload_vhd(
     };
     let options = args.transfer.options();
     let file = args.file.clone();
-    let image = tokio::task::spawn_blocking(move || DiskImage::open(file))
+    let open = args.open.options();
+    let image = tokio::task::spawn_blocking(move || DiskImage::open_with(file, &open))
         .await
         .map_err(|_| Failure::Other("the disk image could not be read".to_owned()))??;
     for note in image.notes() {

@@ -15,6 +15,7 @@ mod demo;
 mod disks;
 mod emulator;
 mod faults;
+mod formats;
 mod help;
 mod machines;
 mod mistakes;

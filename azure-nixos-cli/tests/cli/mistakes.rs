@@ -90,7 +90,21 @@ fn files_that_are_no_disk_images() {
     fs::create_dir(place.path("directory")).unwrap();
     let mut qcow = vec![0; 65536];
     qcow[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
-    place.write("disk.qcow2", qcow);
+    place.write("disk.qcow2", qcow.clone());
+    // A header that is right, of 20 MiB on another image.
+    qcow[14..18].copy_from_slice(&[1, 0, 0, 0]);
+    qcow[19] = 8;
+    qcow[23] = 16;
+    qcow[28..32].copy_from_slice(&(20_u32 << 20).to_be_bytes());
+    qcow[39] = 1;
+    qcow[45] = 1;
+    qcow[103] = 104;
+    qcow[256..264].copy_from_slice(b"base.raw");
+    qcow.resize(2 << 16, 0);
+    place.write("child.qcow2", qcow);
+    let mut vhdx = vec![0; 2 << 20];
+    vhdx[..8].copy_from_slice(b"vhdxfile");
+    place.write("disk.vhdx", vhdx);
     let secret = place.write("secret.raw", vec![7; 1 << 20]);
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     for file in [
@@ -99,6 +113,8 @@ fn files_that_are_no_disk_images() {
         "directory",
         "long.raw",
         "disk.qcow2",
+        "child.qcow2",
+        "disk.vhdx",
     ] {
         mistakes.upload(&["--image-file", file]);
         mistakes.make(
@@ -106,6 +122,15 @@ fn files_that_are_no_disk_images() {
             &["upload-vhd", "--local", file, "-g", "new", "-n", "disk"],
         );
     }
+    mistakes.upload(&["--image-file", "disk.vhdx", "--backing-file", "missing.raw"]);
+    mistakes.upload(&[
+        "--image-file",
+        "child.qcow2",
+        "--backing-file",
+        "missing.raw",
+    ]);
+    disks::make(&mistakes.place.path("disk.raw"), Table::Mbr, 24, 4);
+    mistakes.upload(&["--image-file", "disk.raw", "--backing-file", "long.raw"]);
     if fs::File::open(&secret).is_ok() {
         eprintln!("SKIPPED as root, who may read every file: the unreadable file");
     } else {
@@ -391,6 +416,7 @@ fn words_that_do_not_go_together() {
         &["disk.raw", "--option", "cores", "2"],
         &["disk.raw", "-i", "a.nix"],
         &["--image-file", "disk.raw", "--out-link", "result"],
+        &["--flake", ".#x", "--backing-file", "base.raw"],
         &["--image-file", "disk.raw", "-b", "vm-name"],
         &["--image-file", "disk.raw", "-b", "vm-name=x;colour=red"],
         &["--image-file", "disk.raw", "-b", "resource-group=vms"],

@@ -5,12 +5,19 @@
 //! the report of [`inspect`](super::inspect()) say the same.
 
 use super::buried;
+use super::fault::{Fault, ONLY_FIXED, damaged as damaged_header};
 use super::file::ImageFile;
-use super::finding::{Finding, FindingKind};
+use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
 use super::limits::{FOOTER, SECTOR};
+use super::options::OpenOptions;
+#[cfg(feature = "qcow2")]
+use super::qcow2;
 use super::raw;
-use super::vhd::{DiskType, Footer, FooterDefect};
+#[cfg(feature = "qcow2")]
+use super::read_at::be64;
+use super::vhd::{DiskType, Footer, FooterDefect, dynamic};
+use super::vhdx;
 use crate::Result;
 
 /// What Azure answers to a bad footer: not before all data was sent, when access ends.
@@ -24,7 +31,39 @@ pub(super) struct Detection {
     pub(super) virtual_size: Option<u64>,
     /// The footer, right or wrong, and where it is.
     pub(super) footer: Option<(u64, Footer)>,
+    /// What the headers of a format with a block table say, when nothing is wrong with them.
+    pub(super) layout: Option<Layout>,
     pub(super) findings: Vec<Finding>,
+}
+
+/// Where the content of the disk is, in a format with a block table.
+#[derive(Debug)]
+pub(super) enum Layout {
+    DynamicVhd(dynamic::Layout),
+    Vhdx(Box<vhdx::Layout>),
+    #[cfg(feature = "qcow2")]
+    Qcow2(Box<qcow2::Layout>),
+}
+
+impl Layout {
+    /// Whether images of this kind are read over others.
+    pub(super) fn can_have_backing(&self) -> bool {
+        match self {
+            Self::DynamicVhd(_) | Self::Vhdx(_) => false,
+            #[cfg(feature = "qcow2")]
+            Self::Qcow2(_) => true,
+        }
+    }
+
+    /// Bytes of the disk.
+    fn size(&self) -> u64 {
+        match self {
+            Self::DynamicVhd(layout) => layout.size,
+            Self::Vhdx(layout) => layout.size,
+            #[cfg(feature = "qcow2")]
+            Self::Qcow2(layout) => layout.size,
+        }
+    }
 }
 
 impl Detection {
@@ -33,7 +72,21 @@ impl Detection {
             format,
             virtual_size,
             footer: None,
+            layout: None,
             findings: Vec::new(),
+        }
+    }
+
+    /// What was found out about the layout, or what is wrong with it.
+    fn with_layout(self, read: Result<Layout, Fault>) -> Result<Self> {
+        match read {
+            Ok(layout) => Ok(Self {
+                virtual_size: Some(layout.size()),
+                layout: Some(layout),
+                ..self
+            }),
+            Err(Fault::Found(finding)) => Ok(self.with(*finding)),
+            Err(Fault::Failed(error)) => Err(error),
         }
     }
 
@@ -48,8 +101,23 @@ impl Detection {
     }
 }
 
-/// Looks at the beginning and the end of a file.
-pub(super) fn detect(file: &ImageFile) -> Result<Detection> {
+/// Looks at the beginning and the end of a file, and at the tables of a format that has some.
+pub(super) fn detect(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
+    let found = by_content(file, options)?;
+    Ok(match misleading_name(file, found.format) {
+        Some(finding) => found.with(finding),
+        None => found,
+    })
+}
+
+fn by_content(
+    file: &ImageFile,
+    #[cfg_attr(
+        not(feature = "qcow2"),
+        expect(unused_variables, reason = "only qcow2 has some")
+    )]
+    options: &OpenOptions,
+) -> Result<Detection> {
     let head = head(file)?;
     let last = last_sector(file)?;
     // A footer at the end wins over whatever the content begins with.
@@ -63,13 +131,49 @@ pub(super) fn detect(file: &ImageFile) -> Result<Detection> {
         return Ok(vhd_without_end(file, &head));
     }
     if let Some(format) = Format::by_magic(&head) {
-        let size = (format == Format::Qcow2)
-            .then(|| head.get(24..32)?.try_into().ok())
-            .flatten()
-            .map(u64::from_be_bytes);
-        return Ok(Detection::new(format, size).with(unsupported(file, format)));
+        return match format {
+            Format::Vhdx => {
+                let layout = vhdx::Layout::read(file).and_then(|layout| {
+                    layout.check(file)?;
+                    Ok(Layout::Vhdx(Box::new(layout)))
+                });
+                Detection::new(format, None).with_layout(layout)
+            }
+            #[cfg(feature = "qcow2")]
+            Format::Qcow2 => qcow2(file, &head, options),
+            _ => Ok(Detection::new(format, None).with(unsupported(file, format))),
+        };
     }
     without_footer(file)
+}
+
+#[cfg(feature = "qcow2")]
+fn qcow2(file: &ImageFile, head: &[u8], options: &OpenOptions) -> Result<Detection> {
+    // What the header says, even if the rest of it is wrong.
+    let size = Some(be64(head, 24)).filter(|size| *size > 0);
+    let found = Detection::new(Format::Qcow2, size);
+    let layout = qcow2::Layout::read(file).and_then(|layout| {
+        layout.check(file)?;
+        Ok(layout)
+    });
+    let layout = match layout {
+        Ok(layout) => layout,
+        Err(fault) => return found.with_layout(Err(fault)),
+    };
+    let note = layout.notes(file);
+    let refusal = if options.backing_files.is_empty() {
+        layout.needs_backing(file)
+    } else {
+        None
+    };
+    let found = match refusal {
+        Some(refusal) => found.with(refusal),
+        None => found.with_layout(Ok(Layout::Qcow2(Box::new(layout))))?,
+    };
+    Ok(match note {
+        Some(note) => found.with(note),
+        None => found,
+    })
 }
 
 /// As much of the first sector and the header behind it as there is.
@@ -93,6 +197,10 @@ fn unsupported(file: &ImageFile, format: Format) -> Finding {
     let name = file.path().display();
     let what = if format.is_compressed() {
         format!("{name} is compressed with {format}, which is not read yet")
+    } else if format == Format::Qcow2 {
+        format!(
+            "{name} is a {format} image, and this program was built without the feature `qcow2`"
+        )
     } else {
         format!("{name} is a {format} image, which is not read yet")
     };
@@ -101,7 +209,38 @@ fn unsupported(file: &ImageFile, format: Format) -> Finding {
         what,
         format!("convert it: {}", format.conversion(file.path())),
     )
-    .azure("InvalidVhd: only fixed VHDs are taken")
+    .azure(ONLY_FIXED)
+}
+
+/// The extension is of another format. It changes nothing, but whoever gave the name may have
+/// meant another file. A raw image named `.vhd` has a finding of its own.
+fn misleading_name(file: &ImageFile, format: Format) -> Option<Finding> {
+    let extension = file.path().extension()?.to_str()?.to_ascii_lowercase();
+    let fits = match extension.as_str() {
+        "vhd" => matches!(
+            format,
+            Format::Raw | Format::FixedVhd | Format::DynamicVhd | Format::DifferencingVhd
+        ),
+        "raw" => format == Format::Raw,
+        "vhdx" => format == Format::Vhdx,
+        "qcow2" => format == Format::Qcow2,
+        "vmdk" => format == Format::Vmdk,
+        "vdi" => format == Format::Vdi,
+        _ => true,
+    };
+    // A compressed file is refused anyway.
+    if fits || format.is_compressed() {
+        return None;
+    }
+    Some(Finding::new(
+        Severity::Note,
+        FindingKind::MisleadingName,
+        format!(
+            "{} is named .{extension}, but is a {format} image",
+            file.path().display()
+        ),
+        "it is read as what it is; names decide nothing",
+    ))
 }
 
 fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) -> Result<Detection> {
@@ -119,11 +258,15 @@ fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) ->
             let mut finding = damaged(file, &defect, offset);
             if format != Format::FixedVhd {
                 // What lies before the footer of such a disk is no raw image.
-                finding.remedy = format!(
-                    "build or fetch the image again; qemu-img reads it in spite of a wrong \
-                     checksum, for you to judge the result: {}",
-                    format.conversion(file.path())
-                );
+                finding.remedy = if head_footer(head).is_some() {
+                    format!(
+                        "build or fetch the image again; the copy of the footer at the beginning of \
+                         the file is right, and qemu-img goes by that, for you to judge the result: {}",
+                        format.conversion(file.path())
+                    )
+                } else {
+                    "build or fetch the image again".to_owned()
+                };
             }
             return Ok(Detection::new(format, size)
                 .with_footer(offset, footer)
@@ -143,7 +286,15 @@ fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) ->
         |format| Detection::new(format, Some(footer.current_size())).with_footer(offset, footer);
     match footer.disk_type() {
         DiskType::Dynamic => {
-            Ok(found(Format::DynamicVhd).with(unsupported(file, Format::DynamicVhd)))
+            let mut found = found(Format::DynamicVhd);
+            if let Some(finding) = copy_of_footer(file, head, offset, &footer) {
+                found = found.with(finding);
+            }
+            let layout = dynamic::Layout::read(file, offset, &footer).and_then(|layout| {
+                layout.check(file)?;
+                Ok(Layout::DynamicVhd(layout))
+            });
+            found.with_layout(layout)
         }
         DiskType::Differencing => Ok(found(Format::DifferencingVhd)
             .with(needs_parent(file, parent_name(file, &footer)?.as_deref()))),
@@ -217,7 +368,40 @@ fn needs_parent(file: &ImageFile, parent: Option<&str>) -> Finding {
         ),
         "merge it into its parent (Merge-VHD, or the tool that made it) and use the result",
     )
-    .azure("InvalidVhd: only fixed VHDs are taken")
+    .azure(ONLY_FIXED)
+}
+
+/// The footer at the beginning of the file, if there is a right one.
+fn head_footer(head: &[u8]) -> Option<Footer> {
+    Footer::parse(head.first_chunk()?).ok()
+}
+
+/// What is wrong with the copy of a dynamic disk's footer at the beginning of the file.
+fn copy_of_footer(file: &ImageFile, head: &[u8], offset: u64, footer: &Footer) -> Option<Finding> {
+    let name = file.path().display();
+    let Some(copy) = head_footer(head) else {
+        return Some(Finding::warning(
+            FindingKind::DamagedFooter,
+            format!("the copy of the footer at the beginning of {name} is damaged"),
+            "the footer at the end is right and is gone by; if the file was written to since, build \
+             or fetch it again",
+        ));
+    };
+    let what = |footer: &Footer| {
+        (
+            footer.disk_type(),
+            footer.current_size(),
+            footer.data_offset(),
+        )
+    };
+    let ((kind, size, header), (own_kind, own_size, own_header)) = (what(&copy), what(footer));
+    (what(&copy) != what(footer)).then(|| {
+        damaged_header(format!(
+            "the two footers of {name} contradict each other: at byte 0 it is {kind}, has {size} bytes \
+             and its header at byte {header}; at byte {offset} it is {own_kind}, has {own_size} bytes \
+             and its header at byte {own_header}"
+        ))
+    })
 }
 
 /// The parent's file name out of the header of a differencing disk.
@@ -247,9 +431,7 @@ fn parent_name(file: &ImageFile, footer: &Footer) -> Result<Option<String>> {
 /// The file begins like a dynamic VHD and has no footer at its end.
 fn vhd_without_end(file: &ImageFile, head: &[u8]) -> Detection {
     let name = file.path().display();
-    let footer = head
-        .first_chunk::<512>()
-        .and_then(|bytes| Footer::parse(bytes).ok());
+    let footer = head_footer(head);
     let kind = footer.as_ref().map(Footer::disk_type);
     let format = match kind {
         Some(DiskType::Differencing) => Format::DifferencingVhd,

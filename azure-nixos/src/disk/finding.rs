@@ -27,8 +27,14 @@ pub enum FindingKind {
     UnsupportedFormat,
     /// A disk of another format lies inside a fixed VHD, or a dynamic VHD says that it is fixed.
     WrappedFormat,
-    /// A differencing VHD: useless without its parent.
+    /// A differencing disk: useless without its parent.
     NeedsParent,
+    /// It uses something of its format that is not read.
+    UnsupportedFeature,
+    /// It holds earlier states of the disk too, which are left out.
+    Snapshots,
+    /// Changes wait in its log to be carried out.
+    DirtyLog,
     /// The size is not a whole number of sectors.
     UnalignedSize,
     /// The size is not a whole number of MiB, or below the smallest disk.
@@ -47,13 +53,19 @@ pub enum FindingKind {
     OldFooter,
     /// The footer is there and damaged, or contradicts the file.
     DamagedFooter,
+    /// A header or a table of the format is damaged, or contradicts itself.
+    DamagedHeader,
+    /// A block table points to where no block can be.
+    DamagedTable,
     /// The file ends before the disk does.
     Truncated,
+    /// The name of the file speaks of another format than its content.
+    MisleadingName,
     /// There is no partition table.
     NoPartitionTable,
     /// The partition table is damaged, or a copy of it is.
     DamagedPartitionTable,
-    /// The partition table is made for 4096-byte sectors.
+    /// The disk or its partition table is made for 4096-byte sectors.
     SectorSize,
     /// Neither Hyper-V generation is known to boot it, or only under conditions.
     Generation,

@@ -3,13 +3,17 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::detect::detect;
+use super::detect::{Detection, Layout, detect};
 use super::file::ImageFile;
 use super::finding::Finding;
 use super::format::Format;
+use super::options::OpenOptions;
+#[cfg(feature = "qcow2")]
+use super::qcow2::{self, Qcow2};
 use super::raw::RawImage;
 use super::source::DiskSource;
-use super::vhd::FixedVhd;
+use super::vhd::{DynamicVhd, FixedVhd};
+use super::vhdx::Vhdx;
 use crate::{Error, ErrorKind, Result};
 
 /// A disk image file of any format that is read here.
@@ -32,26 +36,23 @@ pub struct DiskImage {
 enum Content {
     Raw(RawImage),
     FixedVhd(Box<FixedVhd>),
+    DynamicVhd(DynamicVhd),
+    Vhdx(Box<Vhdx>),
+    #[cfg(feature = "qcow2")]
+    Qcow2(Box<Qcow2>),
 }
 
-impl DiskImage {
-    /// Opens a disk image. What it is, is told by its content, never by its name.
-    ///
-    /// # Errors
-    /// As [`ImageFile::open`], and [`ErrorKind::InvalidImage`] when the file is of a format that
-    /// is not read, or damaged; the hint says what to do about it.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let file = ImageFile::open(path)?;
-        let found = detect(&file)?;
-        let (problems, notes): (Vec<_>, Vec<_>) =
-            found.findings.into_iter().partition(Finding::is_problem);
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(problem.into());
+impl Content {
+    /// The disk in a file in which nothing wrong was found.
+    fn new(file: ImageFile, found: &mut Detection, options: &OpenOptions) -> Result<Self> {
+        if let Some(layout) = found.layout.take() {
+            return Self::with_layout(file, layout, options);
         }
-        let content = match (found.format, found.footer) {
-            (Format::Raw, _) => Content::Raw(RawImage::new(file)),
+        no_backing(&file, options)?;
+        Ok(match (found.format, found.footer) {
+            (Format::Raw, _) => Self::Raw(RawImage::new(file)),
             (Format::FixedVhd, Some((size, footer))) => {
-                Content::FixedVhd(Box::new(FixedVhd::new(file, size, footer)))
+                Self::FixedVhd(Box::new(FixedVhd::new(file, size, footer)))
             }
             (format, _) => {
                 return Err(Error::new(
@@ -62,7 +63,120 @@ impl DiskImage {
                     ),
                 ));
             }
-        };
+        })
+    }
+
+    fn with_layout(file: ImageFile, layout: Layout, options: &OpenOptions) -> Result<Self> {
+        if !layout.can_have_backing() {
+            no_backing(&file, options)?;
+        }
+        Ok(match layout {
+            Layout::DynamicVhd(layout) => Self::DynamicVhd(DynamicVhd::new(file, layout)),
+            Layout::Vhdx(layout) => Self::Vhdx(Box::new(Vhdx::new(file, *layout))),
+            #[cfg(feature = "qcow2")]
+            Layout::Qcow2(layout) => {
+                let below = below(&file, &layout, options)?;
+                Self::Qcow2(Box::new(Qcow2::new(file, *layout, below)))
+            }
+        })
+    }
+}
+
+/// Fails when a backing file is named for an image that has none.
+fn no_backing(file: &ImageFile, options: &OpenOptions) -> Result<()> {
+    match options.backing_files.first() {
+        None => Ok(()),
+        Some(path) => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{} has no backing file, but {} is named as one",
+                file.path().display(),
+                path.display()
+            ),
+        )
+        .with_hint("name as many backing files as there are images below, the nearest first")),
+    }
+}
+
+/// The disk below a qcow2 image: the first of the files that the caller names, over the others.
+#[cfg(feature = "qcow2")]
+fn below(
+    file: &ImageFile,
+    layout: &qcow2::Layout,
+    options: &OpenOptions,
+) -> Result<Option<Box<dyn DiskSource>>> {
+    if !layout.has_backing() {
+        no_backing(file, options)?;
+        return Ok(None);
+    }
+    let Some((path, rest)) = options.backing_files.split_first() else {
+        return Ok(None);
+    };
+    let mut rest_of = OpenOptions::new();
+    rest_of.backing_files = rest.to_vec();
+    // What a guest wrote to a raw image can look like any format.
+    if layout.backing_format() == Some("raw") {
+        let image = RawImage::open(path)?;
+        no_backing(image.file(), &rest_of)?;
+        return Ok(Some(Box::new(image)));
+    }
+    let image = DiskImage::open_with(path, &rest_of)?;
+    if layout.backing_format() == Some("qcow2") && image.format() != Format::Qcow2 {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{} was made on a qcow2 image, but {} is a {} image",
+                file.path().display(),
+                path.display(),
+                image.format()
+            ),
+        )
+        .with_hint("name the backing file that it was made on"));
+    }
+    Ok(Some(Box::new(image)))
+}
+
+/// The disk in a file of a format with a block table.
+pub(super) fn with_layout(
+    file: ImageFile,
+    layout: Layout,
+    options: &OpenOptions,
+) -> Result<Box<dyn DiskSource>> {
+    Ok(match Content::with_layout(file, layout, options)? {
+        Content::Raw(image) => Box::new(image),
+        Content::FixedVhd(image) => image,
+        Content::DynamicVhd(image) => Box::new(image),
+        Content::Vhdx(image) => image,
+        #[cfg(feature = "qcow2")]
+        Content::Qcow2(image) => image,
+    })
+}
+
+impl DiskImage {
+    /// Opens a disk image. What it is, is told by its content, never by its name.
+    ///
+    /// # Errors
+    /// As [`ImageFile::open`], and [`ErrorKind::InvalidImage`] when the file is of a format that
+    /// is not read, or damaged; the hint says what to do about it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &OpenOptions::new())
+    }
+
+    /// The same, over the backing files that the caller names.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`ErrorKind::InvalidInput`] when the image, or one of those
+    /// below it, has no backing file and one is named for it.
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let file = ImageFile::open(path)?;
+        let mut found = detect(&file, options)?;
+        let (problems, notes): (Vec<_>, Vec<_>) = std::mem::take(&mut found.findings)
+            .into_iter()
+            .partition(Finding::is_problem);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem.into());
+        }
+        let content = Content::new(file, &mut found, options)?;
         Ok(Self {
             format: found.format,
             content,
@@ -82,6 +196,10 @@ impl DiskImage {
         match &self.content {
             Content::Raw(image) => image.file(),
             Content::FixedVhd(image) => image.file(),
+            Content::DynamicVhd(image) => image.file(),
+            Content::Vhdx(image) => image.file(),
+            #[cfg(feature = "qcow2")]
+            Content::Qcow2(image) => image.file(),
         }
     }
 
@@ -95,6 +213,10 @@ impl DiskImage {
         match &self.content {
             Content::Raw(image) => image,
             Content::FixedVhd(image) => image.as_ref(),
+            Content::DynamicVhd(image) => image,
+            Content::Vhdx(image) => image.as_ref(),
+            #[cfg(feature = "qcow2")]
+            Content::Qcow2(image) => image.as_ref(),
         }
     }
 }

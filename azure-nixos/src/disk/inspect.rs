@@ -5,15 +5,17 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use super::detect::{Detection, detect};
+use super::detect::{Detection, Layout, detect};
 use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
 use super::generation::{Architecture, Generations};
+use super::image;
 use super::limits::{
     MAKE_IT_SMALLER, MAX_DISK, MAX_OS_DISK, MIB, MIN_DISK, SECTOR, padded_size, too_large,
     upload_size,
 };
+use super::options::OpenOptions;
 use super::partition::PartitionTable;
 use super::pieces;
 use super::raw::RawImage;
@@ -62,6 +64,9 @@ pub struct Inspection {
     pub upload_size: Option<u64>,
     /// Whether the disk is a whole number of MiB, so that it keeps its size on Azure.
     pub mib_aligned: Option<bool>,
+    /// How a format with a block table holds the disk; `None` for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerReport>,
     /// Where the bytes are; `None` for formats that are not read.
     pub content: Option<ContentReport>,
     /// The VHD footer, right or wrong.
@@ -76,6 +81,47 @@ pub struct Inspection {
     pub findings: Vec<Finding>,
     /// Whether it can be uploaded as it is, or with what is done about it on the way.
     pub uploadable: bool,
+}
+
+/// How a format with a block table holds a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ContainerReport {
+    /// Bytes of a block, the unit in which space is allocated.
+    pub block_size: u64,
+    /// The program that made it, as far as the format tells; a VHD tells in its footer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator: Option<String>,
+    /// What else there is to say of the kind of it: `fixed`, `version 3, zstd`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+impl ContainerReport {
+    fn new(layout: &Layout) -> Self {
+        match layout {
+            Layout::DynamicVhd(layout) => Self {
+                block_size: layout.block,
+                creator: None,
+                variant: None,
+            },
+            Layout::Vhdx(layout) => Self {
+                block_size: layout.block,
+                creator: Some(layout.creator.clone()).filter(|creator| !creator.is_empty()),
+                variant: Some(if layout.fixed { "fixed" } else { "dynamic" }.to_owned()),
+            },
+            #[cfg(feature = "qcow2")]
+            Layout::Qcow2(layout) => Self {
+                block_size: layout.cluster,
+                creator: None,
+                variant: Some(format!(
+                    "version {}, {}",
+                    layout.version,
+                    layout.packing.as_str()
+                )),
+            },
+        }
+    }
 }
 
 /// Where the bytes of a disk are.
@@ -171,13 +217,27 @@ impl Inspection {
 /// # Errors
 /// When the file cannot be opened or read; see [`ImageFile::open`].
 pub fn inspect(path: impl AsRef<Path>, options: InspectOptions) -> Result<Inspection> {
+    inspect_with(path, options, &OpenOptions::new())
+}
+
+/// The same, over the backing files that the caller names.
+///
+/// # Errors
+/// As [`inspect`], and when a backing file cannot be opened, or the image has none and one is
+/// named.
+pub fn inspect_with(
+    path: impl AsRef<Path>,
+    options: InspectOptions,
+    open: &OpenOptions,
+) -> Result<Inspection> {
     let file = ImageFile::open(path)?;
     let Detection {
         format,
         virtual_size,
         footer,
+        layout,
         findings,
-    } = detect(&file)?;
+    } = detect(&file, open)?;
     let mut report = Inspection {
         path: file.path().to_owned(),
         file_size: file.length(),
@@ -185,6 +245,7 @@ pub fn inspect(path: impl AsRef<Path>, options: InspectOptions) -> Result<Inspec
         virtual_size,
         upload_size: None,
         mib_aligned: None,
+        container: layout.as_ref().map(ContainerReport::new),
         content: None,
         footer: footer.map(|(offset, footer)| FooterReport::new(offset, &footer)),
         partitions: None,
@@ -196,9 +257,11 @@ pub fn inspect(path: impl AsRef<Path>, options: InspectOptions) -> Result<Inspec
     if let Some(size) = virtual_size {
         report.judge_size(size);
     }
-    // Of a damaged VHD, too, the bytes before the footer are worth a look.
+    // Of a damaged fixed VHD, too, the bytes before the footer are worth a look.
     let size = footer.map_or(file.length(), |(offset, _)| offset) / SECTOR * SECTOR;
-    if matches!(format, Format::Raw | Format::FixedVhd) && size > 0 {
+    if let Some(layout) = layout {
+        report.look_inside(image::with_layout(file, layout, open)?.as_ref(), options)?;
+    } else if matches!(format, Format::Raw | Format::FixedVhd) && size > 0 {
         report.look_inside(&RawImage::first(file, size), options)?;
     }
     report
@@ -259,7 +322,7 @@ impl Inspection {
         }
     }
 
-    fn look_inside(&mut self, disk: &RawImage, options: InspectOptions) -> Result<()> {
+    fn look_inside(&mut self, disk: &dyn DiskSource, options: InspectOptions) -> Result<()> {
         let mut data = 0;
         let mut at = 0;
         while let Some(extent) = checked_extent(disk, at)? {

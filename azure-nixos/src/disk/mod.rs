@@ -4,6 +4,16 @@
 //! here knows of Azure's services or of how bytes travel. Everything is synchronous: callers in
 //! async code run it on blocking threads.
 //!
+//! | format | read by | feature |
+//! |---|---|---|
+//! | raw, block devices | [`RawImage`] | |
+//! | fixed VHD | [`FixedVhd`] | |
+//! | dynamic VHD | [`DynamicVhd`] | |
+//! | VHDX, fixed and dynamic | [`Vhdx`] | |
+//! | qcow2 | `Qcow2` | `qcow2` |
+//!
+//! [`DiskImage`] tells them apart by content. Others are recognised, and refused with what to do.
+//!
 //! ```no_run
 //! use azure_nixos::disk::{DiskImage, DiskSource, InspectOptions, inspect};
 //!
@@ -21,22 +31,33 @@
 //! # Ok::<(), azure_nixos::Error>(())
 //! ```
 
+mod blocks;
 mod buried;
+mod claims;
 mod detect;
+mod fault;
 mod file;
 mod finding;
 mod format;
+#[cfg(test)]
+mod fuzz;
 mod generation;
 mod identity;
 mod image;
 mod inspect;
 pub mod limits;
 mod memory;
+mod options;
 mod partition;
 mod pieces;
+#[cfg(feature = "qcow2")]
+mod qcow2;
 mod raw;
+mod read_at;
 mod source;
+mod table;
 pub mod vhd;
+mod vhdx;
 mod zero;
 
 pub use file::ImageFile;
@@ -45,10 +66,17 @@ pub use format::Format;
 pub use generation::{Architecture, Generations};
 pub use identity::{Identified, content_identity};
 pub use image::DiskImage;
-pub use inspect::{ContentReport, FooterReport, InspectOptions, Inspection, inspect};
+pub use inspect::{
+    ContainerReport, ContentReport, FooterReport, InspectOptions, Inspection, inspect, inspect_with,
+};
 pub use memory::MemoryImage;
+pub use options::OpenOptions;
 pub use partition::{Partition, PartitionKind, PartitionScheme, PartitionTable, RootArchitecture};
+#[cfg(feature = "qcow2")]
+pub use qcow2::Qcow2;
 pub use raw::RawImage;
+pub use read_at::ReadAt;
 pub use source::DiskSource;
-pub use vhd::{FixedVhd, upload_footer};
+pub use vhd::{DynamicVhd, FixedVhd, upload_footer};
+pub use vhdx::Vhdx;
 pub use zero::is_zero;

@@ -15,7 +15,7 @@ use crate::arm::compute::{DISKS, IMAGES, Image};
 use crate::arm::{Client, Location, Named, ResourceId};
 use crate::azure::Azure;
 use crate::blocking::blocking;
-use crate::disk::{DiskSource, Identified, limits};
+use crate::disk::{DiskSource, Identified, OpenOptions, limits};
 use crate::group::{Fallback, Place};
 use crate::handle::{Handle, Work};
 use crate::nix::Nix;
@@ -66,6 +66,7 @@ pub struct ImageBuilder {
     keep_disk: bool,
     nix: Nix,
     options: UploadOptions,
+    open: OpenOptions,
 }
 
 /// An image that machines can be made from.
@@ -108,6 +109,7 @@ impl ImageBuilder {
             keep_disk: false,
             nix: Nix::new(),
             options: UploadOptions::default(),
+            open: OpenOptions::new(),
         }
     }
 
@@ -147,6 +149,12 @@ impl ImageBuilder {
         self
     }
 
+    /// How the disk image is opened; by default without backing files.
+    pub fn open_options(mut self, options: OpenOptions) -> Self {
+        self.open = options;
+        self
+    }
+
     /// How the disk is uploaded. With a [journal](UploadOptions::journal), an upload that fails of
     /// something that passes leaves its disk and says so, instead of taking it away: the same again
     /// goes on where it was.
@@ -180,7 +188,7 @@ impl ImageBuilder {
 
         // A file is looked at before the login is: a wrong name should not cost a round trip.
         let early = match &source {
-            ImageSource::File(path) => Some(Opened::file(path.clone()).await?),
+            ImageSource::File(path) => Some(Opened::file(path.clone(), self.open.clone()).await?),
             ImageSource::Nix(_) => None,
         };
         let client = Client::new(&self.azure)?;
@@ -219,7 +227,7 @@ impl ImageBuilder {
                     tracing::info!("the image {} has this content already", self.name);
                     return Ok(outcome.done(id, None, None));
                 }
-                Opened::built(&self.nix, evaluation, &work).await?
+                Opened::built(&self.nix, evaluation, self.open.clone(), &work).await?
             }
             (None, ImageSource::File(_)) => {
                 return Err(Error::new(ErrorKind::Internal, "an image without a source"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::blocking::blocking;
 use crate::disk::{
-    self, DiskImage, DiskSource as _, Generations, InspectOptions, Severity, limits,
+    self, DiskImage, DiskSource as _, Generations, InspectOptions, OpenOptions, Severity, limits,
 };
 use crate::handle::Work;
 use crate::nix::{self, BuiltImage, Evaluation, Installable, Nix};
@@ -34,22 +34,27 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Builds what was evaluated, and opens it.
-    pub(super) async fn built(nix: &Nix, evaluation: Evaluation, work: &Work) -> Result<Self> {
+    pub(super) async fn built(
+        nix: &Nix,
+        evaluation: Evaluation,
+        open: OpenOptions,
+        work: &Work,
+    ) -> Result<Self> {
         let show = nix::show_progress(work.progress.clone());
         let built = nix.realise_step(evaluation, show, &work.cancel).await?;
-        let mut opened = Self::file(built.image.clone()).await?;
+        let mut opened = Self::file(built.image.clone(), open).await?;
         opened.known_identity = Some(built.store_path.display().to_string());
         opened.built = Some(built);
         Ok(opened)
     }
 
     /// Opens a disk image and refuses what Azure would refuse.
-    pub(super) async fn file(path: PathBuf) -> Result<Self> {
+    pub(super) async fn file(path: PathBuf, options: OpenOptions) -> Result<Self> {
         blocking(move || {
             // Says everything that is wrong in the same words as `inspect` does.
-            let inspection = disk::inspect(&path, InspectOptions::quick())?;
+            let inspection = disk::inspect_with(&path, InspectOptions::quick(), &options)?;
             inspection.check()?;
-            let image = DiskImage::open(&path)?;
+            let image = DiskImage::open_with(&path, &options)?;
             limits::check_os_disk_size(image.virtual_size())?;
             let warnings = inspection
                 .findings

@@ -44,7 +44,8 @@ impl ImageSource {
         Self::Nix(Installable::store_path(path))
     }
 
-    /// A disk image: raw or a fixed VHD. What it is is read from its content, not from its name.
+    /// A disk image of any format that is read, see [`disk`](crate::disk). What it is is read from
+    /// its content, not from its name.
     #[must_use]
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File(path.into())

@@ -207,10 +207,16 @@ impl Footer {
         if stored != content {
             return Err(FooterDefect::Size { stored, content });
         }
-        if self.bytes[84] != 0 {
+        if self.is_suspended() {
             return Err(FooterDefect::SavedState);
         }
         Ok(())
+    }
+
+    /// Whether the disk belongs to a machine that was suspended: what it had in memory is missing.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.bytes[84] != 0
     }
 
     /// The footer as it is stored.

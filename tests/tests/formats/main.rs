@@ -1,6 +1,16 @@
 //! Images of QEMU's making through the whole road, with QEMU as the judge of what arrived.
 
-#![allow(clippy::unwrap_used, reason = "everything in this file is a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "everything in this file is a test"
+)]
+
+mod corpus;
+mod judge;
+mod qcow2;
+mod vhd;
+mod vhdx;
 
 use std::fs::File;
 use std::path::Path;
