@@ -101,11 +101,14 @@ async fn requests(local: &Local) -> Vec<RecordedRequest> {
         .ssh_key(SshKey::text(KEY))
         .await
         .unwrap();
-    machine("copy", "images/providers/Microsoft.Compute/disks/v1-of-both")
-        .os_disk_size_gb(50)
-        .public_ip(false)
-        .await
-        .unwrap();
+    machine(
+        "copy",
+        "images/providers/Microsoft.Compute/disks/v1-of-both",
+    )
+    .os_disk_size_gb(50)
+    .public_ip(false)
+    .await
+    .unwrap();
     local.emulator.requests()
 }
 
