@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::boot_args::BootVm;
 use crate::nix_opts::{NixOptions, Source};
 use crate::run::Failure;
 use crate::transfer::{Transfer, size};
 use azure_nixos::ByteSize;
 use azure_nixos::disk::OpenOptions;
 use azure_nixos::image::ImageSource;
-use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// NixOS images and machines on Azure.
@@ -83,8 +83,9 @@ With -o json, one object: image_id, disk_id (when it was kept), location, genera
 bytes_sent, bytes_resumed, bytes_skipped, requests, retries, integrity, verified, seconds, warnings, and with -b the machine as vm.";
 
 const BOOT_VM_JSON: &str = "\
-With -o json, one object: vm_id, location, public_ip, admin_username, ssh_private_key (when it was made), \
-ssh_command, warnings.";
+With -o json, one object: vm_id, name, location, zone, size, security_type, public_ip, public_ipv6, private_ip, \
+admin_username, ssh_private_key (when it was made), ssh_command, principal_id, warnings. With --count, one object: \
+machines, a list of those, and warnings.";
 
 const UPLOAD_VHD_JSON: &str = "\
 With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, bytes_resumed, bytes_skipped, \
@@ -231,53 +232,6 @@ impl Open {
         }
     }
 }
-
-/// The options of boot-vm alone, without a program or a command before them.
-#[derive(Debug, Parser)]
-#[command(no_binary_name = true)]
-pub(crate) struct BootOptions {
-    #[command(flatten)]
-    pub(crate) boot: BootVm,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct BootVm {
-    /// Resource group of the machine; made when it does not exist
-    #[arg(short = 'g', long, value_name = "GROUP")]
-    pub(crate) resource_group: String,
-    /// Image, by id, or by a name that is unique in the subscription
-    #[arg(short = 'i', long, value_name = "IMAGE")]
-    pub(crate) image: String,
-    /// Name of the machine
-    #[arg(
-        short = 'n',
-        long = "vm-name",
-        visible_alias = "name",
-        value_name = "NAME"
-    )]
-    pub(crate) name: String,
-    /// Size of the machine
-    #[arg(short = 's', long, value_name = "SIZE", default_value = DEFAULT_SIZE)]
-    pub(crate) vm_size: String,
-    /// Size of the disk that it boots from, in GB [default: 42, or that of the image if larger]
-    #[arg(short = 'd', long, alias = "os-size", value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=4095))]
-    pub(crate) os_disk_size_gb: Option<u64>,
-    /// Region [default: that of the image]
-    #[arg(short, long)]
-    pub(crate) location: Option<String>,
-    /// User that may log in [default: $USER]
-    #[arg(short = 'u', long, value_name = "USER")]
-    pub(crate) admin_username: Option<String>,
-    /// Public key file of that user; may be repeated [default: a new pair in ~/.ssh/azure-nixos]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ssh_key: Vec<PathBuf>,
-    /// Who may reach port 22: an address, a range, or * for everybody
-    #[arg(long, value_name = "FROM", default_value = "*")]
-    pub(crate) allow_ssh_from: String,
-}
-
-// The help above says the number in words.
-const _: () = assert!(DEFAULT_OS_DISK_GB == 42);
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ListVms {
@@ -600,7 +554,7 @@ mod tests {
         };
         // The scripts swapped these two.
         assert_eq!(
-            (boot.vm_size.as_str(), boot.os_disk_size_gb),
+            (boot.machine.vm_size.as_str(), boot.machine.os_disk_size_gb),
             ("Standard_B1s", Some(64))
         );
         assert!(cli.global.local);
@@ -615,6 +569,16 @@ mod tests {
             "upload-vhd f -g g",
             "boot-vm -g g -i i",
             "boot-vm -g g -i i -n n -d 0",
+            "boot-vm -g g -i i -n n --count 0",
+            "boot-vm -g g -i i -n n --public-ip maybe",
+            "boot-vm -g g -i i -n n --data-disk 0",
+            "boot-vm -g g -i i -n n --eviction-policy delete",
+            "boot-vm -g g -i i -n n --max-price 1",
+            "boot-vm -g g -i i -n n --spot --max-price dear",
+            "boot-vm -g g -i i -n n --security-type some",
+            "boot-vm -g g -i i -n n --identity system --role Reader",
+            "boot-vm -g g -i i -n n --role Reader --scope /subscriptions/s",
+            "boot-vm -g g -i i -n n --custom-data a --shell-var a=b",
             "show-vm -n n",
             "resize -g g -n n",
             "serial-log -g g -n n --tail -1",

@@ -2,9 +2,9 @@
 
 use clap::Parser as _;
 
-use crate::args::{BootOptions, BootVm};
+use crate::boot_args::{BootOptions, BootVm};
 
-/// Reads `vm-name=web;resource-group=vms`. A one-letter name is a short option; a value goes on to
+/// Reads `vm-name=web;resource-group=vms;spot`. A one-letter name is a short option; a value goes on to
 /// the next semicolon and may have equals signs in it. The image is the one that has just been
 /// made, the group the same unless another is named.
 pub(crate) fn parse(text: &str, group: &str, image: &str) -> Result<BootVm, String> {
@@ -15,10 +15,11 @@ pub(crate) fn parse(text: &str, group: &str, image: &str) -> Result<BootVm, Stri
         .map(str::trim)
         .filter(|part| !part.is_empty())
     {
-        let (name, value) = part.split_once('=').ok_or_else(|| {
-            format!("{part:?} in --boot-sh-opts has no value: write NAME=VALUE;NAME=VALUE")
-        })?;
-        let (name, value) = (name.trim(), value.trim());
+        let (name, value) = match part.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim())),
+            // A flag; the parser says so if it is none.
+            None => (part, None),
+        };
         if matches!(name, "i" | "image") {
             return Err(
                 "--boot-sh-opts names an image; the machine boots from the one that is uploaded"
@@ -32,7 +33,7 @@ pub(crate) fn parse(text: &str, group: &str, image: &str) -> Result<BootVm, Stri
             format!("--{name}")
         };
         // One word, so that a value with a hyphen in front is not taken for an option.
-        words.push(format!("{option}={value}"));
+        words.push(value.map_or_else(|| option.clone(), |value| format!("{option}={value}")));
     }
     words.push(format!("--image={image}"));
     if !has_group {
@@ -72,7 +73,7 @@ mod tests {
             ("tempnixos", "new-rg")
         );
         assert_eq!(
-            (boot.vm_size.as_str(), boot.os_disk_size_gb),
+            (boot.machine.vm_size.as_str(), boot.machine.os_disk_size_gb),
             ("Standard_B1s", Some(64))
         );
         let boot = read("n=web").unwrap();
@@ -81,16 +82,27 @@ mod tests {
     }
 
     #[test]
+    fn flags_have_no_value() {
+        let boot = read("vm-name=x;spot; ipv6 ;count=3").unwrap();
+        assert!(boot.machine.spot && boot.network.ipv6);
+        assert_eq!(boot.count, Some(3));
+    }
+
+    #[test]
     fn a_value_is_cut_at_the_first_equals_sign() {
         let boot = read("n=web;ssh-key=/keys/a=b.pub").unwrap();
-        assert_eq!(boot.ssh_key, [std::path::PathBuf::from("/keys/a=b.pub")]);
+        assert_eq!(
+            boot.login.ssh_key,
+            [std::path::PathBuf::from("/keys/a=b.pub")]
+        );
     }
 
     #[test]
     fn mistakes_are_named() {
         for (text, part) in [
             ("", "--vm-name"),
-            ("vm-name", "no value"),
+            ("vm-name", "a value is required for '--vm-name <NAME>'"),
+            ("vm-name=x;spot=yes", "--spot"),
             ("vm-name=x;colour=red", "--colour"),
             ("vm-name=x;image=y", "the one that is uploaded"),
             ("vm-name=x;d=big", "big"),

@@ -3,6 +3,7 @@
 //! Messages and progress go to standard error; standard output carries the bare result.
 
 mod args;
+mod boot_args;
 mod boot_opts;
 mod commands;
 mod connect;

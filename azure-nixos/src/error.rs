@@ -181,6 +181,13 @@ impl Error {
         self
     }
 
+    /// Another hint in the place of the one that there is, for who knows more about it.
+    #[must_use]
+    pub(crate) fn with_better_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
     /// The error below this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

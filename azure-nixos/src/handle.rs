@@ -31,6 +31,14 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// The same work, which can also be told to stop by itself.
+    pub(crate) fn child(&self) -> Self {
+        Self {
+            progress: self.progress.clone(),
+            cancel: self.cancel.child_token(),
+        }
+    }
+
     /// Fails when the caller has cancelled; called between steps.
     pub(crate) fn check(&self) -> Result<()> {
         if self.cancel.is_cancelled() {

@@ -29,7 +29,8 @@ pub(crate) fn path_for_shell(path: &Path) -> String {
     }
 }
 
-fn in_quotes(text: &str) -> String {
+/// The text in single quotes, whatever it is.
+pub(crate) fn in_quotes(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream;
 
 use crate::arm::TRIES;
 use crate::handle::Work;
@@ -15,6 +17,9 @@ use crate::{Error, ErrorKind, Result};
 /// Time for one step. Deleting takes seconds; what takes longer is named and left.
 const STEP: Duration = Duration::from_secs(600);
 
+/// Things that are taken back side by side: as many as machines are made at a time.
+pub(crate) const AT_A_TIME: usize = 8;
+
 /// Steps that take back what was made, to be run last first.
 #[derive(Default)]
 pub(crate) struct Undo {
@@ -22,9 +27,21 @@ pub(crate) struct Undo {
     kept: Vec<String>,
 }
 
-struct Step {
-    what: String,
-    run: Box<dyn FnOnce() -> BoxFuture<'static, Result<()>> + Send>,
+enum Step {
+    One {
+        what: String,
+        run: Box<dyn FnOnce() -> BoxFuture<'static, Result<()>> + Send>,
+    },
+    /// Things of which none needs another, each with steps of its own.
+    Beside(Vec<Undo>),
+}
+
+/// What became of the steps.
+#[derive(Default)]
+struct Outcome {
+    undone: Vec<String>,
+    left: Vec<String>,
+    kept: Vec<String>,
 }
 
 impl Undo {
@@ -36,10 +53,19 @@ impl Undo {
     ) where
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        self.steps.push(Step {
+        self.steps.push(Step::One {
             what: what.into(),
             run: Box::new(move || Box::pin(run())),
         });
+    }
+
+    /// Notes what was made side by side, to be taken back side by side.
+    pub(crate) fn push_beside(&mut self, others: Vec<Self>) {
+        let some = |undo: &Self| !undo.steps.is_empty() || !undo.kept.is_empty();
+        let others: Vec<Self> = others.into_iter().filter(some).collect();
+        if !others.is_empty() {
+            self.steps.push(Step::Beside(others));
+        }
     }
 
     /// Strikes out the newest step when the request for its thing was [refused](made_nothing).
@@ -58,7 +84,7 @@ impl Undo {
     pub(crate) fn keep_everything(&mut self, why: &str) {
         let steps = std::mem::take(&mut self.steps);
         if !steps.is_empty() {
-            let names: Vec<_> = steps.into_iter().map(|step| step.what).collect();
+            let names: Vec<_> = steps.iter().flat_map(Step::names).collect();
             self.kept.push(format!("{}: {why}", names.join(", ")));
         }
     }
@@ -75,29 +101,12 @@ impl Undo {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        if self.steps.is_empty() && self.kept.is_empty() {
-            return Err(error);
-        }
-        let mut undone = Vec::new();
-        let mut left = Vec::new();
-        for step in self.steps.into_iter().rev() {
-            work.progress.phase(Phase::Undoing, step.what.clone());
-            let outcome = tokio::time::timeout(STEP, (step.run)())
-                .await
-                .unwrap_or_else(|_| Err(timed_out(&step.what)));
-            match outcome {
-                Ok(()) => undone.push(step.what),
-                Err(failed) => {
-                    tracing::warn!("{} is left behind: {failed}", step.what);
-                    left.push(format!("{} ({failed})", step.what));
-                }
-            }
-        }
+        let Outcome { undone, left, kept } = self.run(work).await;
         if !undone.is_empty() {
             error = error.with_context("taken away again", undone.join(", "));
         }
-        if !self.kept.is_empty() {
-            error = error.with_context("left as it was", self.kept.join(", "));
+        if !kept.is_empty() {
+            error = error.with_context("left as it was", kept.join(", "));
         }
         if !left.is_empty() {
             error = error
@@ -105,6 +114,59 @@ impl Undo {
                 .with_hint("delete by hand what was left behind: it costs money");
         }
         Err(error)
+    }
+}
+
+impl Undo {
+    /// Takes everything back, last first.
+    fn run(self, work: &Work) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            let mut outcome = Outcome {
+                kept: self.kept,
+                ..Outcome::default()
+            };
+            for step in self.steps.into_iter().rev() {
+                match step {
+                    Step::One { what, run } => {
+                        work.progress.phase(Phase::Undoing, what.clone());
+                        let result = tokio::time::timeout(STEP, run())
+                            .await
+                            .unwrap_or_else(|_| Err(timed_out(&what)));
+                        match result {
+                            Ok(()) => outcome.undone.push(what),
+                            Err(failed) => {
+                                tracing::warn!("{what} is left behind: {failed}");
+                                outcome.left.push(format!("{what} ({failed})"));
+                            }
+                        }
+                    }
+                    Step::Beside(others) => {
+                        let all: Vec<_> = others.into_iter().map(|undo| undo.run(work)).collect();
+                        let all: Vec<Outcome> =
+                            stream::iter(all).buffered(AT_A_TIME).collect().await;
+                        for one in all {
+                            outcome.undone.extend(one.undone);
+                            outcome.left.extend(one.left);
+                            outcome.kept.extend(one.kept);
+                        }
+                    }
+                }
+            }
+            outcome
+        })
+    }
+}
+
+impl Step {
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::One { what, .. } => vec![what.clone()],
+            Self::Beside(others) => others
+                .iter()
+                .flat_map(|undo| &undo.steps)
+                .flat_map(Self::names)
+                .collect(),
+        }
     }
 }
 
@@ -167,6 +229,34 @@ mod tests {
             ]
         );
         assert_eq!(error.kind(), ErrorKind::Network);
+    }
+
+    #[tokio::test]
+    async fn what_was_made_side_by_side_is_taken_back_so_and_each_backwards() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut undo = Undo::default();
+        note(&log, &mut undo, "the network", true);
+        let (mut one, mut two) = (Undo::default(), Undo::default());
+        note(&log, &mut one, "address 1", true);
+        note(&log, &mut one, "machine 1", false);
+        note(&log, &mut two, "address 2", true);
+        two.keep("the disk");
+        undo.push_beside(vec![one, Undo::default(), two]);
+        undo.push_beside(vec![Undo::default()]);
+        let failed = Err::<(), _>(Error::cancelled());
+        let error = undo.finish(&Work::default(), failed).await.unwrap_err();
+        let log = log.lock().unwrap();
+        let at = |what| log.iter().position(|one| *one == what).unwrap();
+        assert!(at("machine 1") < at("address 1"), "{log:?}");
+        assert_eq!(at("the network"), 3, "{log:?}");
+        assert_eq!(
+            error.context().collect::<Vec<_>>(),
+            [
+                ("taken away again", "address 1, address 2, the network"),
+                ("left as it was", "the disk"),
+                ("left behind", "machine 1 (it is in use)"),
+            ]
+        );
     }
 
     #[tokio::test]

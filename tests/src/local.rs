@@ -128,6 +128,13 @@ impl Local {
             "2024-01-01"
         } else if id.to_ascii_lowercase().contains("/disks/") {
             "2023-04-02"
+        } else if id.to_ascii_lowercase().contains("/galleries/") {
+            "2023-07-03"
+        } else if id
+            .to_ascii_lowercase()
+            .contains("/microsoft.managedidentity/")
+        {
+            "2023-01-31"
         } else {
             "2024-07-01"
         };

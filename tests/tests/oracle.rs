@@ -15,7 +15,7 @@ use azure_mgmt_compute::package_2024_07_01::models;
 use azure_nixos::arm::Client;
 use azure_nixos::arm::compute::{Disk, Image, VirtualMachine};
 use azure_nixos::image::ImageSource;
-use azure_nixos::vm::{ImageReference, Machines, SshKey};
+use azure_nixos::vm::{EvictionPolicy, Identity, ImageReference, Machines, Spot, SshKey};
 use azure_nixos::{Generation, ImageBuilder, VmBuilder};
 use azure_nixos_emulator::RecordedRequest;
 use azure_nixos_tests::disks::{self, Table};
@@ -80,10 +80,35 @@ async fn requests(local: &Local) -> Vec<RecordedRequest> {
         .os_disk_size_gb(64)
         .os_disk_sku("StandardSSD_LRS")
         .allow_ssh_from("203.0.113.0/24")
+        .boot_diagnostics(false)
         .ssh_key(SshKey::text(KEY))
         .ssh_key(SshKey::text(KEY.replace("me@here", "you@there")))
         .await
         .unwrap();
+    machine("more", &format!("{images}/both"))
+        .size("Standard_D2s_v5")
+        .zone("2")
+        .spot(Spot::new(EvictionPolicy::Delete).up_to(0.5))
+        .data_disk_gb(8)
+        .data_disk_gb(16)
+        .ipv6(true)
+        .accelerated_networking(true)
+        .allow_ssh_from("none")
+        .identity(Identity::System)
+        .custom_data("#cloud-config\n")
+        .user_data("data")
+        .agent(false)
+        .ssh_key(SshKey::text(KEY))
+        .await
+        .unwrap();
+    machine(
+        "copy",
+        "images/providers/Microsoft.Compute/disks/v1-of-both",
+    )
+    .os_disk_size_gb(50)
+    .public_ip(false)
+    .await
+    .unwrap();
     local.emulator.requests()
 }
 
@@ -164,11 +189,11 @@ async fn every_body_for_compute_is_read_without_loss() {
         *judged.entry(kind).or_insert(0) += 1;
     }
     let expected = BTreeMap::from([
-        ("disk", 4),
+        ("disk", 5),
         ("disk update", 4),
         ("grant", 4),
         ("image", 4),
-        ("machine", 2),
+        ("machine", 4),
     ]);
     assert_eq!(judged, expected);
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use azure_nixos::image::{ImageSource, UploadedImage};
 use azure_nixos::progress::Phase;
-use azure_nixos::vm::{BootedVm, ImageReference, SshKey};
+use azure_nixos::vm::{BootedFleet, BootedVm, FleetBuilder, Identity, ImageReference, SshKey};
 use azure_nixos::{Error, ErrorKind, Handle, ImageBuilder, Result, VmBuilder};
 use azure_nixos_emulator::fault::{FaultId, FaultRule, Plane};
 use azure_nixos_tests::content::assert_uploaded;
@@ -37,6 +37,8 @@ const KEY: &str =
 enum Road {
     Image,
     Machine,
+    /// Two machines with all that a machine can have, each from a copy of a disk.
+    Fleet,
 }
 
 /// A local Azure, a disk image, and an image of it for machines.
@@ -50,6 +52,7 @@ struct Place {
 enum Made {
     Image(UploadedImage),
     Machine(BootedVm),
+    Fleet(BootedFleet),
 }
 
 impl Place {
@@ -62,9 +65,10 @@ impl Place {
         disks::raw(&file, SIZE, Table::Efi, 1);
         let image = match road {
             Road::Image => None,
-            Road::Machine => Some(
+            Road::Machine | Road::Fleet => Some(
                 ImageBuilder::new(&local.azure, "images", "base")
                     .source(ImageSource::file(&file))
+                    .keep_disk(road == Road::Fleet)
                     .await
                     .unwrap(),
             ),
@@ -87,11 +91,37 @@ impl Place {
         self.local.place().join("keys").join(group)
     }
 
+    fn fleet(&self, group: &str) -> FleetBuilder {
+        let disk = self.image.as_ref().unwrap().disk_id.clone().unwrap();
+        let images = format!(
+            "/subscriptions/{}/resourceGroups/images",
+            self.local.emulator.subscription_id()
+        );
+        VmBuilder::new(&self.local.azure, group, "web", disk)
+            .ipv6(true)
+            .data_disk_gb(4)
+            .identity(Identity::System)
+            .role("Reader", images)
+            .fleet(2)
+    }
+
     async fn run(&self, group: &str) -> Result<Made> {
-        match self.image {
+        match &self.image {
             None => self.image(group).await.map(Made::Image),
+            Some(image) if image.disk_id.is_some() => self.fleet(group).await.map(Made::Fleet),
             Some(_) => self.machine(group).await.map(Made::Machine),
         }
+    }
+
+    /// Who has a role where.
+    async fn assignments(&self) -> usize {
+        let id = format!(
+            "/subscriptions/{}/providers/Microsoft.Authorization/roleAssignments",
+            self.local.emulator.subscription_id()
+        );
+        let (status, all) = self.local.request("GET", &id, "2022-04-01", None).await;
+        assert_eq!(status, 200, "{all}");
+        all["value"].as_array().unwrap().len()
     }
 
     /// Checks that a run that ended well made what it says, and nothing else.
@@ -129,6 +159,17 @@ impl Place {
                 let ids = news.iter().filter(|key| key.starts_with("/subscr")).count();
                 assert_eq!(ids, 7, "{news:?}");
             }
+            Made::Fleet(fleet) => {
+                for machine in &fleet.machines {
+                    let vm = self.local.get(machine.id.as_str()).await;
+                    assert_eq!(vm["properties"]["provisioningState"], "Succeeded");
+                    assert!(machine.principal_id.is_some());
+                }
+                // The group, the network and its rules; of each machine two addresses, the interface,
+                // itself and two disks.
+                let ids = news.iter().filter(|key| key.starts_with("/subscr")).count();
+                assert_eq!(ids, 15, "{news:?}");
+            }
         }
     }
 
@@ -141,6 +182,18 @@ impl Place {
             .collect();
         assert_eq!(news, Vec::<&String>::new(), "left by: {}", error.report());
         assert!(after == *before, "changed by: {}", error.report());
+        // Those of the machines that an earlier run in this place made stay.
+        let machines = before
+            .keys()
+            .filter(|key| key.contains("/virtualmachines/"))
+            .count();
+        if self
+            .image
+            .as_ref()
+            .is_some_and(|image| image.disk_id.is_some())
+        {
+            assert_eq!(self.assignments().await, machines, "{}", error.report());
+        }
         let keys = std::fs::read_dir(self.keys(group)).map_or(0, Iterator::count);
         assert_eq!(keys, 0, "keys are left by: {}", error.report());
         let left = error.context().find(|(name, _)| *name == "left behind");
@@ -233,6 +286,12 @@ async fn a_machine_survives_or_undoes_a_refusal_of_any_request() {
     assert!(requests > 15, "only {requests} requests were met");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_survives_or_undoes_a_refusal_of_any_request() {
+    let requests = refused(Road::Fleet, Plane::Arm).await;
+    assert!(requests > 40, "only {requests} requests were met");
+}
+
 /// A refusal of the data plane is answered by one renewal of the access, after which it works.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_refusal_of_any_page_is_renewed() {
@@ -243,7 +302,7 @@ async fn a_single_refusal_of_any_page_is_renewed() {
 /// Carried out, and the answer lost; then refused for good when it is asked again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_without_an_answer_is_undone_too() {
-    for road in [Road::Image, Road::Machine] {
+    for road in [Road::Image, Road::Machine, Road::Fleet] {
         each_request(
             road,
             Plane::Arm,
@@ -302,6 +361,14 @@ async fn a_machine_survives_the_loss_of_any_answer() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_survives_the_loss_of_any_answer() {
+    tokio::join!(
+        lost(Road::Fleet, Plane::Arm, true),
+        lost(Road::Fleet, Plane::Arm, false),
+    );
+}
+
 /// How a run is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -353,6 +420,9 @@ async fn stopped_at_each(road: Road, plane: Plane, stop: Stop) {
                 Road::Machine => stopped(place.machine(&group).start(), hit, stop)
                     .await
                     .map(|result| result.map(Made::Machine)),
+                Road::Fleet => stopped(place.fleet(&group).start(), hit, stop)
+                    .await
+                    .map(|result| result.map(Made::Fleet)),
             }
         })
         .await;
@@ -370,6 +440,7 @@ async fn stopped_at_each(road: Road, plane: Plane, stop: Stop) {
                 let made = match road {
                     Road::Image => after.keys().any(|key| key.ends_with("/images/web")),
                     Road::Machine => after.keys().any(|key| key.ends_with("virtualmachines/web")),
+                    Road::Fleet => unreachable!("no fleet is dropped"),
                 };
                 let whole = made && place.run(&group).await.is_err() == (road == Road::Machine);
                 if !whole {
@@ -416,6 +487,11 @@ async fn an_image_that_is_cancelled_at_any_request_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_cancelled_at_any_request_leaves_nothing() {
     stopped_at_each(Road::Machine, Plane::Arm, Stop::Cancel).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_is_cancelled_at_any_request_leaves_nothing() {
+    stopped_at_each(Road::Fleet, Plane::Arm, Stop::Cancel).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,13 @@
 //! `boot-vm`.
 
+use std::path::Path;
+
 use azure_nixos::VmBuilder;
-use azure_nixos::vm::{BootedVm, ImageReference, SshKey};
+use azure_nixos::vm::{BootedFleet, BootedVm, Identity, ImageReference, Spot, SshKey};
 use serde::Serialize;
 
-use crate::args::{BootVm, Format, Global};
+use crate::args::{Format, Global};
+use crate::boot_args::{BootVm, DataArgs, IdentityArgs, LoginArgs, MachineArgs, NetworkArgs};
 use crate::connect::Connection;
 use crate::output;
 use crate::progress::Console;
@@ -13,11 +16,18 @@ use crate::run::{Failure, follow};
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown {
     vm_id: String,
+    name: String,
     location: String,
+    zone: Option<String>,
+    size: String,
+    security_type: &'static str,
     public_ip: Option<String>,
-    admin_username: String,
+    public_ipv6: Option<String>,
+    private_ip: Option<String>,
+    admin_username: Option<String>,
     ssh_private_key: Option<String>,
     ssh_command: Option<String>,
+    principal_id: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -25,15 +35,79 @@ impl Shown {
     pub(crate) fn new(vm: &BootedVm) -> Self {
         Self {
             vm_id: vm.id.to_string(),
+            name: vm.name.clone(),
             location: vm.location.to_string(),
+            zone: vm.zone.clone(),
+            size: vm.size.clone(),
+            security_type: vm.security_type.as_str(),
             public_ip: vm.public_ip.clone(),
+            public_ipv6: vm.public_ipv6.clone(),
+            private_ip: vm.private_ip.clone(),
             admin_username: vm.admin_username.clone(),
             ssh_private_key: vm
                 .ssh_private_key
                 .as_ref()
                 .map(|path| path.display().to_string()),
             ssh_command: vm.ssh_command.clone(),
+            principal_id: vm.principal_id.clone(),
             warnings: vm.warnings.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownFleet {
+    machines: Vec<Shown>,
+    warnings: Vec<String>,
+}
+
+/// What was booted, to be shown as one object.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ShownBoot {
+    One(Box<Shown>),
+    Several(ShownFleet),
+}
+
+/// What was booted.
+#[derive(Debug)]
+pub(crate) enum Booted {
+    One(Box<BootedVm>),
+    Several(BootedFleet),
+}
+
+impl Booted {
+    pub(crate) fn shown(&self) -> ShownBoot {
+        match self {
+            Self::One(vm) => ShownBoot::One(Box::new(Shown::new(vm))),
+            Self::Several(fleet) => ShownBoot::Several(ShownFleet {
+                machines: fleet.machines.iter().map(Shown::new).collect(),
+                warnings: fleet.warnings.clone(),
+            }),
+        }
+    }
+
+    /// One id a line.
+    pub(crate) fn ids(&self) -> Vec<&str> {
+        match self {
+            Self::One(vm) => vec![vm.id.as_str()],
+            Self::Several(fleet) => fleet.machines.iter().map(|vm| vm.id.as_str()).collect(),
+        }
+    }
+
+    /// Says on standard error how to get in.
+    pub(crate) fn announce(&self) {
+        match self {
+            Self::One(vm) => announce(vm),
+            Self::Several(fleet) => {
+                for warning in &fleet.warnings {
+                    output::warning(warning);
+                }
+                for vm in &fleet.machines {
+                    output::note(&format!("{}:", vm.name));
+                    announce(vm);
+                }
+            }
         }
     }
 }
@@ -44,49 +118,239 @@ pub(crate) async fn boot_vm(
     console: &Console,
 ) -> Result<u8, Failure> {
     let image = ImageReference::parse(&args.image)?;
+    let boot = Boot::new(args)?;
     let connection = Connection::open(global).await?;
-    let result = follow(builder(args, image, &connection).start(), console).await;
+    let result = boot.run(image, &connection, console).await;
     connection.close().await;
-    let vm = result?;
-    announce(&vm);
+    let booted = result?;
+    booted.announce();
     match global.output {
-        Format::Text => output::result(vm.id.as_str())?,
-        Format::Json => output::json(&Shown::new(&vm))?,
+        Format::Text => {
+            for id in booted.ids() {
+                output::result(id)?;
+            }
+        }
+        Format::Json => output::json(&booted.shown())?,
     }
     Ok(0)
 }
 
-/// The machine that the options describe.
-pub(crate) fn builder(
+/// Machines that are described by options. Standard input is read by now, once.
+#[derive(Clone, Debug)]
+pub(crate) struct Boot {
     args: BootVm,
-    image: impl Into<ImageReference>,
-    connection: &Connection,
-) -> VmBuilder {
-    let mut builder = VmBuilder::new(&connection.azure, args.resource_group, args.name, image)
-        .size(args.vm_size)
-        .allow_ssh_from(args.allow_ssh_from);
+    keys: Vec<SshKey>,
+    identity: Option<Identity>,
+    roles: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
+}
+
+impl Boot {
+    pub(crate) fn new(args: BootVm) -> Result<Self, Failure> {
+        Ok(Self {
+            keys: keys(&args.login)?,
+            identity: args
+                .identity
+                .identity
+                .as_deref()
+                .map(Identity::parse)
+                .transpose()?,
+            roles: roles(&args.identity)?,
+            variables: variables(&args.data)?,
+            args,
+        })
+    }
+
+    pub(crate) async fn run(
+        &self,
+        image: impl Into<ImageReference>,
+        connection: &Connection,
+        console: &Console,
+    ) -> Result<Booted, Failure> {
+        let builder = self.builder(image, connection);
+        Ok(match self.args.count {
+            None => Booted::One(Box::new(follow(builder.start(), console).await?)),
+            Some(count) => Booted::Several(follow(builder.fleet(count).start(), console).await?),
+        })
+    }
+
+    /// Checks what can be checked without Azure.
+    pub(crate) async fn validate(
+        &self,
+        image: impl Into<ImageReference>,
+        connection: &Connection,
+    ) -> Result<(), Failure> {
+        let builder = self.builder(image, connection);
+        match self.args.count {
+            None => builder.validate().await?,
+            Some(count) => builder.fleet(count).validate().await?,
+        }
+        Ok(())
+    }
+
+    fn builder(&self, image: impl Into<ImageReference>, connection: &Connection) -> VmBuilder {
+        let args = &self.args;
+        let mut builder =
+            VmBuilder::new(&connection.azure, &args.resource_group, &args.name, image);
+        if let Some(location) = &args.location {
+            builder = builder.location(location);
+        }
+        builder = machine(builder, &args.machine);
+        builder = network(builder, &args.network);
+        builder = data(builder, &args.data, &self.variables);
+        if let Some(user) = &args.login.admin_username {
+            builder = builder.admin_username(user);
+        }
+        for key in &self.keys {
+            builder = builder.ssh_key(key.clone());
+        }
+        if no_key(&args.login) {
+            builder = builder.without_ssh_key();
+        }
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity.clone());
+        }
+        for (role, scope) in &self.roles {
+            builder = builder.role(role, scope);
+        }
+        builder
+    }
+}
+
+fn machine(mut builder: VmBuilder, args: &MachineArgs) -> VmBuilder {
+    builder = builder
+        .size(&args.vm_size)
+        .boot_diagnostics(!args.no_boot_diagnostics)
+        .secure_boot(args.secure_boot);
     if let Some(gb) = args.os_disk_size_gb {
         builder = builder.os_disk_size_gb(gb);
     }
-    if let Some(location) = args.location {
-        builder = builder.location(location);
+    if let Some(sku) = &args.os_disk_sku {
+        builder = builder.os_disk_sku(sku);
     }
-    if let Some(user) = args.admin_username {
-        builder = builder.admin_username(user);
+    for gb in &args.data_disk {
+        builder = builder.data_disk_gb(*gb);
     }
-    for key in args.ssh_key {
-        builder = builder.ssh_key(SshKey::file(key));
+    if let Some(zone) = &args.zone {
+        builder = builder.zone(zone);
+    }
+    if args.spot {
+        let spot = Spot::new(args.eviction_policy.unwrap_or_default());
+        builder = builder.spot(match args.max_price {
+            Some(dollars) => spot.up_to(dollars),
+            None => spot,
+        });
+    }
+    if let Some(security) = args.security_type {
+        builder = builder.security_type(security);
     }
     builder
 }
 
-/// Says on standard error how to get in.
+fn network(mut builder: VmBuilder, args: &NetworkArgs) -> VmBuilder {
+    builder = builder
+        .public_ip(args.public_ip != "none")
+        .ipv6(args.ipv6)
+        .accelerated_networking(args.accelerated_networking);
+    if let Some(from) = &args.allow_ssh_from {
+        builder = builder.allow_ssh_from(from);
+    }
+    if let Some(subnet) = &args.subnet {
+        builder = builder.subnet(subnet);
+    }
+    builder
+}
+
+fn data(mut builder: VmBuilder, args: &DataArgs, variables: &[(String, String)]) -> VmBuilder {
+    builder = builder.agent(!args.no_agent);
+    if let Some(path) = &args.custom_data {
+        builder = builder.custom_data_file(path);
+    }
+    for (name, value) in variables {
+        builder = match value.strip_prefix('@') {
+            Some(path) => builder.shell_variable_file(name, path),
+            None => builder.shell_variable(name, value),
+        };
+    }
+    if let Some(path) = &args.user_data {
+        builder = builder.user_data_file(path);
+    }
+    builder
+}
+
+fn is(key: &Path, word: &str) -> bool {
+    key == Path::new(word)
+}
+
+fn no_key(args: &LoginArgs) -> bool {
+    args.ssh_key.iter().any(|key| is(key, "none"))
+}
+
+fn keys(args: &LoginArgs) -> Result<Vec<SshKey>, Failure> {
+    let mut keys = Vec::new();
+    for key in &args.ssh_key {
+        if is(key, "-") {
+            if args.ssh_key.iter().filter(|key| is(key, "-")).count() > 1 {
+                let message = "--ssh-key - is given twice; standard input can be read once";
+                return Err(Failure::Usage(message.to_owned()));
+            }
+            keys.push(SshKey::from_reader(
+                std::io::stdin().lock(),
+                "standard input",
+            )?);
+        } else if is(key, "agent") {
+            keys.push(SshKey::agent());
+        } else if !is(key, "none") {
+            keys.push(SshKey::file(key));
+        }
+    }
+    Ok(keys)
+}
+
+/// Each role with its scope.
+fn roles(args: &IdentityArgs) -> Result<Vec<(String, String)>, Failure> {
+    let (roles, scopes) = (&args.role, &args.scope);
+    if scopes.len() > 1 && scopes.len() != roles.len() {
+        return Err(Failure::Usage(format!(
+            "{} roles and {} scopes do not go together: pass one --scope for all, or one for each --role",
+            roles.len(),
+            scopes.len()
+        )));
+    }
+    let scopes = scopes.iter().cycle();
+    Ok(roles.iter().cloned().zip(scopes.cloned()).collect())
+}
+
+/// Names and values. What is wrong may be secret, so it is not repeated.
+fn variables(args: &DataArgs) -> Result<Vec<(String, String)>, Failure> {
+    args.shell_var
+        .iter()
+        .map(|text| {
+            let (name, value) = text.split_once('=').ok_or_else(|| {
+                Failure::Usage(
+                    "--shell-var has no value: write NAME=VALUE, or NAME=@FILE".to_owned(),
+                )
+            })?;
+            Ok((name.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// Says on standard error how to get into a machine.
 pub(crate) fn announce(vm: &BootedVm) {
     for warning in &vm.warnings {
         output::warning(warning);
     }
     if let Some(key) = &vm.ssh_private_key {
         output::note(&format!("private key: {}", key.display()));
+    }
+    if vm.public_ip.is_none()
+        && let Some(address) = &vm.private_ip
+    {
+        output::note(&format!("address in its network: {address}"));
+    }
+    if let Some(principal) = &vm.principal_id {
+        output::note(&format!("identity: {principal}"));
     }
     if let Some(command) = &vm.ssh_command {
         output::note(&format!("log in: {command}"));

@@ -25,7 +25,7 @@ struct Shown {
     seconds: f64,
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vm: Option<boot_vm::Shown>,
+    vm: Option<boot_vm::ShownBoot>,
 }
 
 impl Shown {
@@ -57,7 +57,9 @@ pub(crate) async fn upload_image(
         .as_deref()
         .map(|text| boot_opts::parse(text, &args.resource_group, "/"))
         .transpose()
-        .map_err(Failure::Usage)?;
+        .map_err(Failure::Usage)?
+        .map(boot_vm::Boot::new)
+        .transpose()?;
     let connection = Connection::open(global).await?;
     let result = upload(global, args, source, boot, &connection, console).await;
     connection.close().await;
@@ -68,16 +70,14 @@ async fn upload(
     global: &Global,
     args: UploadImage,
     source: ImageSource,
-    boot: Option<crate::args::BootVm>,
+    boot: Option<boot_vm::Boot>,
     connection: &Connection,
     console: &Console,
 ) -> Result<(), Failure> {
     if let Some(boot) = &boot {
         // Not to be learnt after an hour of uploading.
         let image = ImageReference::Name(args.name.clone());
-        boot_vm::builder(boot.clone(), image, connection)
-            .validate()
-            .await?;
+        boot.validate(image, connection).await?;
     }
     let mut builder = ImageBuilder::new(&connection.azure, args.resource_group, args.name)
         .source(source)
@@ -113,22 +113,23 @@ async fn upload(
         output::result(&shown.image_id)?;
     }
     if let Some(boot) = boot {
-        let machine = boot_vm::builder(boot, &image, connection);
-        let vm = match follow(machine.start(), console).await {
-            Ok(vm) => vm,
+        let booted = match boot.run(&image, connection, console).await {
+            Ok(booted) => booted,
             Err(error) => {
                 output::note(&format!("the image {} stays", image.id));
                 if global.output == Format::Json {
                     output::json(&shown)?;
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
-        boot_vm::announce(&vm);
+        booted.announce();
         if global.output == Format::Text {
-            output::result(vm.id.as_str())?;
+            for id in booted.ids() {
+                output::result(id)?;
+            }
         }
-        shown.vm = Some(boot_vm::Shown::new(&vm));
+        shown.vm = Some(booted.shown());
     }
     if global.output == Format::Json {
         output::json(&shown)?;

@@ -38,7 +38,7 @@ fn prepare(place: &Place, run: impl Fn(&[&str]) -> Done) {
     assert_eq!(done.code(), Some(0), "{done:#?}");
 }
 
-const BOOT: [&str; 9] = [
+const BOOT: [&str; 10] = [
     "boot-vm",
     "-g",
     "g",
@@ -48,6 +48,8 @@ const BOOT: [&str; 9] = [
     "web-1",
     "--ssh-key",
     "key.pub",
+    // To be turned on later.
+    "--no-boot-diagnostics",
 ];
 
 fn with<'a>(command: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {

@@ -8,6 +8,7 @@
 )]
 
 mod azure;
+mod boot;
 mod check;
 mod compare;
 mod demo;

@@ -75,5 +75,5 @@ fn no_progress_is_nothing_but_warnings() {
         .lines()
         .map(|line| line.split(':').next().unwrap())
         .collect();
-    assert_eq!(starts, ["private key", "log in"], "{said}");
+    assert_eq!(starts, ["warning", "private key", "log in"], "{said}");
 }

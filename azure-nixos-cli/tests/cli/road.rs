@@ -34,11 +34,18 @@ const UPLOAD: &[&str] = &[
 const MACHINE: &[&str] = &[
     "admin_username",
     "location",
+    "name",
+    "principal_id",
+    "private_ip",
     "public_ip",
+    "public_ipv6",
+    "security_type",
+    "size",
     "ssh_command",
     "ssh_private_key",
     "vm_id",
     "warnings",
+    "zone",
 ];
 
 fn keys(object: &Value) -> Vec<&str> {

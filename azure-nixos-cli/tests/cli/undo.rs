@@ -15,13 +15,12 @@ use crate::place::Place;
 /// A size that is well formed and not to be had.
 const NO_SIZE: &str = "Standard_X9_v9";
 
-#[test]
-fn a_machine_that_cannot_be_had_leaves_nothing() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_cannot_be_had_leaves_nothing() {
     let place = Place::new();
     disks::make(&place.path("disk.raw"), Table::Mbr, 24, 4);
     let upload = [
         "upload-image",
-        "--local",
         "-g",
         "images",
         "-n",
@@ -29,11 +28,22 @@ fn a_machine_that_cannot_be_had_leaves_nothing() {
         "--image-file",
         "disk.raw",
     ];
-    place.good(&upload);
+    let azure = Azure::start(&place).await;
+    assert_eq!(azure.run(&place, &upload).code(), Some(0));
     let before = place.traces();
-    let done = place.run(&[
-        "boot-vm", "--local", "-g", "vms", "-i", "web", "-n", "web-1", "-s", NO_SIZE,
-    ]);
+    let boot = ["boot-vm", "-g", "vms", "-i", "web", "-n", "web-1"];
+    // What there is not is refused before anything is made.
+    let done = azure.run(&place, &[&boot[..], &["-s", NO_SIZE]].concat());
+    assert_eq!(done.code(), Some(1), "{done:#?}");
+    assert!(done.stderr.contains("these would do: "), "{}", done.stderr);
+    assert!(!done.stderr.contains("taken away"), "{}", done.stderr);
+
+    let full = FaultRule::new(Plane::Arm)
+        .method("PUT")
+        .path_contains("/virtualMachines/")
+        .respond(409, "SkuNotAvailable");
+    azure.emulator.faults().add(full);
+    let done = azure.run(&place, &boot);
     assert_eq!(
         (done.code(), done.stdout.as_str()),
         (Some(1), ""),
@@ -61,9 +71,8 @@ fn a_machine_that_cannot_be_had_leaves_nothing() {
 
     // A group that was there stays, and so does the image when only the machine fails.
     let mut arguments = upload.to_vec();
-    let options = format!("vm-name=web-1;s={NO_SIZE}");
-    arguments.extend(["-b", &options]);
-    let done = place.run(&arguments);
+    arguments.extend(["-b", "vm-name=web-1"]);
+    let done = azure.run(&place, &arguments);
     assert_eq!(done.code(), Some(1), "{done:#?}");
     assert_eq!(place.traces(), before, "{}", done.stderr);
     assert!(

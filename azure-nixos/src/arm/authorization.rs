@@ -1,8 +1,9 @@
-//! Microsoft.Authorization: what the login may do.
+//! Microsoft.Authorization: what the login may do, and who has which role where.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{Client, ResourceId};
+use super::{Client, Operation, ResourceId};
 use crate::Result;
 
 const API: &str = "2022-04-01";
@@ -59,7 +60,147 @@ fn matches(pattern: &str, action: &str) -> bool {
     left.ends_with(last)
 }
 
+/// A role: what it is called and what it is known by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RoleDefinition {
+    /// Its id, which ends in a GUID.
+    pub id: String,
+    /// What else it is.
+    #[serde(deserialize_with = "super::null_is_default")]
+    pub properties: RoleProperties,
+}
+
+/// Properties of a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct RoleProperties {
+    /// Its name: `Reader`.
+    pub role_name: String,
+}
+
+/// That somebody has a role in a scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RoleAssignment {
+    /// Its id, once it exists.
+    #[serde(skip_serializing)]
+    pub id: Option<String>,
+    /// What it says.
+    pub properties: RoleAssignmentProperties,
+}
+
+/// What a role assignment says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct RoleAssignmentProperties {
+    /// The role, by its id.
+    pub role_definition_id: String,
+    /// Who has it, by a GUID of the directory.
+    pub principal_id: String,
+    /// `ServicePrincipal`, as which an identity counts. With it the directory is not asked whether
+    /// there is such a principal, which it may not know yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal_type: Option<String>,
+}
+
+/// The name of the assignment of a role to a principal in a scope: the same every time, so that a
+/// request that is sent again makes no second one.
+#[must_use]
+pub fn assignment_name(scope: &str, role: &str, principal: &str) -> Uuid {
+    let guid = role.rsplit('/').next().unwrap_or(role);
+    let text = format!("{scope}|{guid}|{principal}").to_ascii_lowercase();
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, text.as_bytes())
+}
+
 impl Client {
+    /// What the login may do in any scope: a group, a resource.
+    pub(crate) async fn permissions_at(&self, scope: &str) -> Result<Vec<Permission>> {
+        self.permissions(scope, scope).await
+    }
+
+    /// Roles of a name that can be assigned in a scope.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn roles_named(&self, scope: &str, name: &str) -> Result<Vec<RoleDefinition>> {
+        let path = format!("{scope}/providers/Microsoft.Authorization/roleDefinitions");
+        // A quote in a text of a filter is written twice.
+        let filter = format!("roleName eq '{}'", name.replace('\'', "''"));
+        self.list(
+            self.url(&path, API, &[("$filter", &filter)]),
+            &format!("look for the role {name}"),
+        )
+        .await
+    }
+
+    /// A role by its GUID, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn role(&self, scope: &str, guid: Uuid) -> Result<Option<RoleDefinition>> {
+        let path = format!("{scope}/providers/Microsoft.Authorization/roleDefinitions/{guid}");
+        self.find(
+            self.url(&path, API, &[]),
+            &format!("look for the role {guid}"),
+        )
+        .await
+    }
+
+    fn assignment_url(&self, scope: &str, name: Uuid) -> url::Url {
+        let path = format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}");
+        self.url(&path, API, &[])
+    }
+
+    /// A role assignment, if it exists.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn role_assignment(&self, scope: &str, name: Uuid) -> Result<Option<RoleAssignment>> {
+        self.find(
+            self.assignment_url(scope, name),
+            &format!("look for the role assignment {name}"),
+        )
+        .await
+    }
+
+    /// Gives somebody a role.
+    ///
+    /// # Errors
+    /// When the login may not; `RoleAssignmentExists` when there is one of another name;
+    /// `PrincipalNotFound` when the directory does not know the principal, or not yet.
+    pub async fn create_role_assignment(
+        &self,
+        scope: &str,
+        name: Uuid,
+        assignment: &RoleAssignment,
+    ) -> Result<RoleAssignment> {
+        self.put(
+            self.assignment_url(scope, name),
+            assignment,
+            format!("assign a role in {scope}"),
+        )
+        .await?
+        .wait()
+        .await
+    }
+
+    /// Takes a role away again; an assignment that does not exist is deleted already.
+    ///
+    /// # Errors
+    /// When the login may not.
+    pub async fn delete_role_assignment(&self, scope: &str, name: Uuid) -> Result<Operation<()>> {
+        self.delete(
+            self.assignment_url(scope, name),
+            format!("take the role assignment {name} away"),
+        )
+        .await
+    }
+
     /// What the login may do in a resource group. Prohibitions (deny assignments, policies, locks)
     /// are not part of it.
     ///
@@ -136,6 +277,16 @@ mod tests {
         let administrator = role(&["Microsoft.Authorization/*"], &[]);
         assert!(allows(&[contributor, administrator], write));
         assert!(!allows(&[], write));
+    }
+
+    #[test]
+    fn an_assignment_has_one_name() {
+        let one = assignment_name("/subscriptions/S", "/x/ROLE", "p");
+        assert_eq!(one, assignment_name("/Subscriptions/s", "role", "P"));
+        assert_ne!(one, assignment_name("/subscriptions/s", "role", "q"));
+        assert_ne!(one, assignment_name("/subscriptions/s", "other", "p"));
+        assert_ne!(one, assignment_name("/subscriptions/t", "role", "p"));
+        assert_eq!(one.get_version_num(), 5);
     }
 
     #[tokio::test]

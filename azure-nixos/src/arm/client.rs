@@ -1,6 +1,7 @@
 //! Requests to Azure Resource Manager: authorisation, retries, decoding.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +11,8 @@ use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::{
     ClientOptions, Context, Method, Pipeline, PipelineSendOptions, Request, RetryOptions,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -209,6 +212,13 @@ impl Client {
     #[must_use]
     pub fn resource_id(&self, group: &str, kind: &str, name: &str) -> ResourceId {
         ResourceId::new(self.subscription_id(), group, kind, name)
+    }
+
+    /// The address at which the login service saw the caller, where the token says it: those of
+    /// people do.
+    pub(crate) async fn caller_address(&self) -> Result<Option<IpAddr>> {
+        let token = self.0.tokens.token().await?;
+        Ok(address_in(token.secret()))
     }
 
     /// The URL of a path, with the version of the API and further query parameters.
@@ -508,6 +518,17 @@ impl Client {
             body: Bytes::from(body),
         })
     }
+}
+
+/// The claim `ipaddr` of a token, if that is one that can be read. The service is the one to check it.
+fn address_in(token: &str) -> Option<IpAddr> {
+    #[derive(Deserialize)]
+    struct Claims {
+        ipaddr: Option<IpAddr>,
+    }
+    let claims = token.split('.').nth(1)?.trim_end_matches('=');
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    serde_json::from_slice::<Claims>(&claims).ok()?.ipaddr
 }
 
 fn is_unregistered(error: &Error) -> bool {

@@ -13,6 +13,7 @@ use crate::Result;
 pub(super) const NETWORK_API: &str = "2024-01-01";
 
 pub(crate) const VIRTUAL_NETWORKS: &str = "Microsoft.Network/virtualNetworks";
+pub(crate) const SUBNETS: &str = "Microsoft.Network/virtualNetworks/subnets";
 pub(crate) const SECURITY_GROUPS: &str = "Microsoft.Network/networkSecurityGroups";
 pub(crate) const PUBLIC_IPS: &str = "Microsoft.Network/publicIPAddresses";
 pub(crate) const INTERFACES: &str = "Microsoft.Network/networkInterfaces";
@@ -43,6 +44,12 @@ pub struct NetworkResource<P> {
     /// Kind of public address; no other type has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sku: Option<PublicIpSku>,
+    /// The availability zones of a public address.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::null_is_default"
+    )]
+    pub zones: Vec<String>,
     /// Everything else.
     pub properties: P,
 }
@@ -87,9 +94,24 @@ impl VirtualNetwork {
                 name: name.to_owned(),
                 properties: SubnetProperties {
                     address_prefix: Some(prefix.to_owned()),
+                    address_prefixes: Vec::new(),
                 },
             }],
         }
+    }
+
+    /// The same network with addresses of IPv6 beside.
+    #[must_use]
+    pub fn and_ipv6(mut self, network: &str, prefix: &str) -> Self {
+        self.address_space.address_prefixes.push(network.to_owned());
+        for subnet in &mut self.subnets {
+            let properties = &mut subnet.properties;
+            properties
+                .address_prefixes
+                .extend(properties.address_prefix.take());
+            properties.address_prefixes.push(prefix.to_owned());
+        }
+        self
     }
 }
 
@@ -124,6 +146,20 @@ pub struct SubnetProperties {
     /// In CIDR notation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_prefix: Option<String>,
+    /// The same, where there is one of IPv4 and one of IPv6.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::null_is_default"
+    )]
+    pub address_prefixes: Vec<String>,
+}
+
+impl SubnetProperties {
+    /// Its address ranges, however they are written.
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
+        let all = self.address_prefix.iter().chain(&self.address_prefixes);
+        all.map(String::as_str)
+    }
 }
 
 /// A set of firewall rules.
@@ -239,6 +275,9 @@ pub struct Interface {
     /// Its firewall rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_security_group: Option<SubResource>,
+    /// Whether packets go past the host's switch. Not every size can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_accelerated_networking: Option<bool>,
 }
 
 impl NetworkProperties for Interface {
@@ -277,6 +316,15 @@ pub struct IpConfigurationProperties {
     /// The address. Never sent.
     #[serde(rename = "privateIPAddress", skip_serializing)]
     pub private_ip: Option<String>,
+    /// `IPv4` or `IPv6`; left out, it is the first.
+    #[serde(
+        rename = "privateIPAddressVersion",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub version: Option<String>,
+    /// Whether it is the interface's first address; needed where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary: Option<bool>,
 }
 
 impl Interface {
@@ -294,11 +342,34 @@ impl Interface {
                     subnet: Some(SubResource { id: subnet }),
                     public_ip: public_ip.map(|id| SubResource { id }),
                     allocation_method: Some("Dynamic".to_owned()),
-                    private_ip: None,
+                    ..IpConfigurationProperties::default()
                 },
             }],
             network_security_group: security_group.map(|id| SubResource { id }),
+            enable_accelerated_networking: None,
         }
+    }
+
+    /// The same interface with an address of IPv6 from the same subnet beside.
+    #[must_use]
+    pub fn and_ipv6(mut self, public_ip: Option<ResourceId>) -> Self {
+        let subnet = self.ip_configurations.first_mut().and_then(|first| {
+            // Where there are several, one is to be marked.
+            first.properties.primary = Some(true);
+            first.properties.subnet.clone()
+        });
+        self.ip_configurations.push(IpConfiguration {
+            name: "ipv6".to_owned(),
+            properties: IpConfigurationProperties {
+                subnet,
+                public_ip: public_ip.map(|id| SubResource { id }),
+                allocation_method: Some("Dynamic".to_owned()),
+                version: Some("IPv6".to_owned()),
+                primary: Some(false),
+                ..IpConfigurationProperties::default()
+            },
+        });
+        self
     }
 }
 
@@ -320,6 +391,26 @@ impl Client {
         self.find(
             self.network_url::<P>(group, name),
             &format!("look for the {} {name}", P::WHAT),
+        )
+        .await
+    }
+
+    /// A virtual network by the id of it or of one of its subnets, which may be of another
+    /// subscription, if it exists.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn virtual_network_of(
+        &self,
+        id: &ResourceId,
+    ) -> Result<Option<NetworkResource<VirtualNetwork>>> {
+        let text = id.as_str();
+        let lower = text.to_ascii_lowercase();
+        let path = lower.rfind("/subnets/").map_or(text, |at| &text[..at]);
+        let name = path.rsplit('/').next().unwrap_or_default();
+        self.find(
+            self.url(path, NETWORK_API, &[]),
+            &format!("look for the virtual network {name}"),
         )
         .await
     }
@@ -371,6 +462,7 @@ impl<P: NetworkProperties> NetworkResource<P> {
             name: None,
             tags: BTreeMap::new(),
             sku: None,
+            zones: Vec::new(),
         }
     }
 }
@@ -379,11 +471,17 @@ impl NetworkResource<PublicIp> {
     /// A static address of the standard kind, closed but for what a security group lets in.
     #[must_use]
     pub fn standard_public_ip(location: &str) -> Self {
+        Self::standard_public_address(location, "IPv4")
+    }
+
+    /// The same of a version: `IPv4` or `IPv6`.
+    #[must_use]
+    pub fn standard_public_address(location: &str, version: &str) -> Self {
         let mut resource = Self::new(
             location,
             PublicIp {
                 allocation_method: "Static".to_owned(),
-                version: Some("IPv4".to_owned()),
+                version: Some(version.to_owned()),
                 ..PublicIp::default()
             },
         );

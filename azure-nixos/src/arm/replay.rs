@@ -166,6 +166,24 @@ pub(crate) fn client(interactions: Vec<Interaction>) -> (Client, Arc<Replay>) {
     (client, replay)
 }
 
+/// A client with a token of its own, which is answered by nobody.
+pub(crate) fn client_with_token(token: &str) -> Client {
+    #[derive(Debug)]
+    struct Fixed(String);
+
+    #[async_trait]
+    impl Tokens for Fixed {
+        async fn token(&self) -> Result<Secret> {
+            Ok(Secret::new(self.0.clone()))
+        }
+
+        fn forget(&self, _refused: &Secret) {}
+    }
+
+    let transport = Transport::from_client(Arc::new(Replay::default()) as Arc<dyn HttpClient>);
+    Client::from_parts(HOST, "s", Arc::new(Fixed(token.to_owned())), &transport).unwrap()
+}
+
 /// Sends the first request of a conversation and waits for the end of it.
 async fn run(client: &Client, first: &Interaction, finish: Finish) -> Result<Value> {
     let url = Url::parse(&first.url).unwrap();

@@ -5,11 +5,16 @@ use crate::arm::{Client, ResourceId};
 use crate::image::UploadedImage;
 use crate::{Error, ErrorKind, Result};
 
-/// An image, by its id or by a name that is looked up in every group of the subscription.
+/// What a machine is made from, by its id or by a name.
+///
+/// An id is that of a managed image, of a version of a gallery's image, of an image definition of a
+/// gallery (its newest version in the region is taken), or of a managed disk (the machine gets a copy
+/// of it). A name is that of a managed image, which is looked up in every group of the subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageReference {
-    /// `/subscriptions/…/providers/Microsoft.Compute/images/web`.
+    /// `/subscriptions/…/providers/Microsoft.Compute/images/web`, `…/galleries/nix/images/web`,
+    /// `…/galleries/nix/images/web/versions/1.0.0`, `…/disks/web`.
     Id(ResourceId),
     /// `web`.
     Name(String),
@@ -32,41 +37,34 @@ impl ImageReference {
         Ok(Self::Name(text.to_owned()))
     }
 
-    /// Finds the image.
+    /// Finds a managed image.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], or [`ErrorKind::Ambiguous`] with the ids when several groups have
     /// an image of that name.
-    pub(crate) async fn find(&self, client: &Client) -> Result<(ResourceId, Image)> {
-        let image = match self {
+    pub(crate) async fn find(&self, client: &Client) -> Result<Image> {
+        match self {
             Self::Id(id) => {
                 if !id.is_kind(IMAGES) {
                     return Err(Error::new(
                         ErrorKind::InvalidInput,
-                        format!("{id} is not the id of a managed image"),
+                        format!("{id} is not the id of an image or a disk"),
                     )
-                    .with_hint("an id ends in …/providers/Microsoft.Compute/images/NAME"));
+                    .with_hint("an id ends in …/providers/Microsoft.Compute/images/NAME, …/galleries/GALLERY/images/NAME/versions/VERSION or …/disks/NAME"));
                 }
                 client.image(id).await?.ok_or_else(|| {
                     Error::new(ErrorKind::NotFound, format!("there is no image {id}"))
                         .with_hint("`az image list -o table` lists the images")
-                })?
+                })
             }
             Self::Name(name) => {
                 let images = client
                     .images()
                     .await
                     .map_err(|error| may_not_list(name, error))?;
-                by_name(name, images)?
+                by_name(name, images)
             }
-        };
-        let id = image.id.clone().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Service,
-                "the service describes an image without its id",
-            )
-        })?;
-        Ok((id, image))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::addresses::Addresses;
-use super::builder::VM_TAG;
+use super::owner::VM_TAG;
 use crate::arm::compute::Existing;
 use crate::arm::{Location, ResourceId};
 use crate::{Error, ErrorKind, Result};

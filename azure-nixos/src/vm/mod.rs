@@ -3,25 +3,42 @@
 //! Here live the order in which a machine's parts are made and what is taken away when one fails;
 //! finding machines, starting and stopping them, and deleting them with what was made for them.
 //! The requests themselves are those of [`arm`](crate::arm).
+//!
+//! A machine comes about in three steps, each in its file: what was asked for is checked (`spec`),
+//! which gives a plan of everything down to the last name (`plan`), and that is carried out (`make`).
 
 mod addresses;
+mod booted;
 mod builder;
 mod change;
 mod delete;
+mod explain;
+mod identity;
 mod image;
 mod info;
 mod keys;
+mod machine;
 mod machines;
+mod make;
 mod network;
+mod origin;
+mod owner;
 mod patience;
+mod plan;
+mod provisioning;
 mod serial_log;
+mod sizes;
+mod spec;
 mod user;
 
-pub use builder::{BootedVm, DEFAULT_OS_DISK_GB, DEFAULT_SIZE, VmBuilder};
+pub use booted::{BootedFleet, BootedVm};
+pub use builder::{FleetBuilder, VmBuilder};
 pub use change::{ChangedMachine, MachineChange};
 pub use delete::{DeletePlan, DeletedMachine, MachineDelete, Stays, Thing};
+pub use identity::Identity;
 pub use image::ImageReference;
 pub use info::{MachineDisk, MachineInfo, PowerState};
 pub use keys::SshKey;
+pub use machine::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, SecurityType, Spot};
 pub use machines::{Machine, Machines};
 pub use serial_log::{SerialLog, SerialLogBuilder, SerialPart};

@@ -1,4 +1,4 @@
-//! What becomes of machines after they were made, against a local Azure: found, started, stopped,
+//! How machines are made, and what becomes of them, against a local Azure: found, started, stopped,
 //! resized, read, and deleted with everything that was made for them and nothing else.
 //!
 //! `place` is what the modules share.
@@ -9,6 +9,7 @@
     reason = "everything in this directory is a test"
 )]
 
+mod boot;
 mod delete;
 mod life;
 mod place;

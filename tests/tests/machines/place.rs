@@ -11,7 +11,7 @@ use azure_nixos_tests::disks::{self, Table};
 use azure_nixos_tests::{Local, within};
 use serde_json::{Value, json};
 
-const KEY: &str =
+pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGUqdLRIdiRnBxixMagfvt/lac4QLqUZ9J1klobF86na me@here";
 
 pub(crate) const COMPUTE: &str = "2024-07-01";
@@ -68,6 +68,8 @@ impl Place {
             ImageReference::from(&self.image),
         )
         .admin_username("nixos")
+        // To be turned on by those that need it.
+        .boot_diagnostics(false)
         .ssh_key(SshKey::text(KEY))
         .await
         .unwrap()

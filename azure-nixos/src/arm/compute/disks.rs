@@ -37,6 +37,12 @@ pub struct Disk {
         deserialize_with = "super::super::null_is_default"
     )]
     pub tags: BTreeMap<String, String>,
+    /// The availability zone that it is in, `1`; at most one.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::super::null_is_default"
+    )]
+    pub zones: Vec<String>,
     /// What it is made of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sku: Option<DiskSku>,
@@ -79,6 +85,12 @@ pub struct DiskProperties {
     /// Size in GiB; unknown until an upload is committed. `diskSizeGB`, not `Gb`.
     #[serde(rename = "diskSizeGB", skip_serializing_if = "Option::is_none")]
     pub disk_size_gb: Option<u64>,
+    /// What a machine that boots from it has to have. Never sent: a copy has that of its source.
+    #[serde(skip_serializing)]
+    pub supported_capabilities: Option<DiskCapabilities>,
+    /// The security of the firmware that it was made for. Never sent.
+    #[serde(skip_serializing)]
+    pub security_profile: Option<DiskSecurity>,
     /// Where it stands between upload and machine. Never sent.
     #[serde(skip_serializing)]
     pub disk_state: Option<DiskState>,
@@ -90,6 +102,26 @@ pub struct DiskProperties {
     pub unique_id: Option<String>,
 }
 
+/// What a machine that boots from a disk has to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct DiskCapabilities {
+    /// `x64` or `Arm64`; left out, it is the first.
+    pub architecture: Option<String>,
+    /// How it can be attached: `SCSI`, `SCSI, NVMe`; left out, it is the first.
+    pub disk_controller_types: Option<String>,
+}
+
+/// The security of the firmware that a disk was made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct DiskSecurity {
+    /// `TrustedLaunch`, or one of several confidential ones.
+    pub security_type: Option<String>,
+}
+
 /// Where the content of a disk comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -97,6 +129,9 @@ pub struct DiskProperties {
 pub struct CreationData {
     /// `Upload`, `Empty`, `Copy`, `FromImage`, …
     pub create_option: String,
+    /// What a copy is made of: a disk or a snapshot in the same region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_resource_id: Option<ResourceId>,
     /// Length of the VHD that will be uploaded, its 512 bytes of footer included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload_size_bytes: Option<u64>,
@@ -152,6 +187,25 @@ impl fmt::Display for DiskState {
 }
 
 impl Disk {
+    /// A copy of a disk in the same region, to boot from.
+    #[must_use]
+    pub fn copy_of(location: &str, sku: &str, source: ResourceId) -> Self {
+        Self {
+            location: location.to_owned(),
+            sku: Some(DiskSku::new(sku)),
+            properties: DiskProperties {
+                os_type: Some("Linux".to_owned()),
+                creation_data: CreationData {
+                    create_option: "Copy".to_owned(),
+                    source_resource_id: Some(source),
+                    ..CreationData::default()
+                },
+                ..DiskProperties::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// A disk to upload a VHD of this length into (footer included).
     #[must_use]
     pub fn for_upload(location: &str, sku: &str, upload_bytes: u64) -> Self {
@@ -163,6 +217,7 @@ impl Disk {
                 creation_data: CreationData {
                     create_option: "Upload".to_owned(),
                     upload_size_bytes: Some(upload_bytes),
+                    ..CreationData::default()
                 },
                 ..DiskProperties::default()
             },
@@ -213,6 +268,18 @@ impl Client {
         self.find(
             self.disk_url(group, name, ""),
             &format!("look for the disk {name}"),
+        )
+        .await
+    }
+
+    /// A disk by its id, which may be of another subscription, if it exists.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn disk_by_id(&self, id: &ResourceId) -> Result<Option<Disk>> {
+        self.find(
+            self.url(id.as_str(), API, &[]),
+            &format!("look for the disk {}", id.name()),
         )
         .await
     }

@@ -56,6 +56,24 @@ pub struct ImageProperties {
 pub struct ImageStorageProfile {
     /// The disk that machines boot from.
     pub os_disk: ImageOsDisk,
+    /// The others that a machine gets.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::super::null_is_default"
+    )]
+    pub data_disks: Vec<ImageDataDisk>,
+}
+
+/// A disk of an image that machines do not boot from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct ImageDataDisk {
+    /// Its number.
+    pub lun: u32,
+    /// Size in GiB.
+    #[serde(rename = "diskSizeGB", skip_serializing_if = "Option::is_none")]
+    pub disk_size_gb: Option<u64>,
 }
 
 /// The disk that machines boot from.
@@ -90,6 +108,7 @@ impl Image {
                         managed_disk: Some(SubResource { id: disk }),
                         disk_size_gb: None,
                     },
+                    data_disks: Vec::new(),
                 },
                 ..ImageProperties::default()
             },

@@ -1,20 +1,29 @@
-//! Microsoft.Compute: managed disks, images, virtual machines and their sizes.
+//! Microsoft.Compute: managed disks, images and those of galleries, virtual machines and their sizes.
 
 mod disks;
+mod galleries;
 mod images;
 mod machines;
 mod skus;
 mod virtual_machines;
 
 pub(super) use disks::API as DISKS_API;
-pub use disks::{CreationData, Disk, DiskProperties, DiskSku, DiskState};
-pub use images::{Image, ImageOsDisk, ImageProperties, ImageStorageProfile};
+pub use disks::{
+    CreationData, Disk, DiskCapabilities, DiskProperties, DiskSecurity, DiskSku, DiskState,
+};
+pub use galleries::{
+    GalleryDiskImage, GalleryFeature, GalleryImage, GalleryImageProperties, GalleryStorageProfile,
+    GalleryVersion, GalleryVersionProperties, PublishingProfile, TargetRegion,
+};
+pub use images::{Image, ImageDataDisk, ImageOsDisk, ImageProperties, ImageStorageProfile};
 pub(crate) use machines::{Existing, PowerAction};
-pub use skus::{Capability, Restriction, RestrictionInfo, VmSize};
+pub use skus::{Capability, Restriction, RestrictionInfo, VmSize, ZoneInfo};
 pub use virtual_machines::{
+    AssignedIdentity, BillingProfile, BootDiagnostics, DataDisk, DiagnosticsProfile,
     HardwareProfile, ImageReference, InterfaceReference, InterfaceReferenceProperties,
-    LinuxConfiguration, ManagedDiskParameters, NetworkProfile, OsDisk, OsProfile, SshConfiguration,
-    SshPublicKey, StorageProfile, VirtualMachine, VirtualMachineProperties,
+    LinuxConfiguration, MachineIdentity, ManagedDiskParameters, NetworkProfile, OsDisk, OsProfile,
+    SecurityProfile, SshConfiguration, SshPublicKey, StorageProfile, UefiSettings, VirtualMachine,
+    VirtualMachineProperties, Withheld,
 };
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +33,8 @@ use super::ResourceId;
 /// Full types of the resources here, as they stand in an id.
 pub(crate) const DISKS: &str = "Microsoft.Compute/disks";
 pub(crate) const IMAGES: &str = "Microsoft.Compute/images";
+pub(crate) const GALLERY_IMAGES: &str = "Microsoft.Compute/galleries/images";
+pub(crate) const GALLERY_VERSIONS: &str = "Microsoft.Compute/galleries/images/versions";
 pub(crate) const VIRTUAL_MACHINES: &str = "Microsoft.Compute/virtualMachines";
 
 /// A reference to another resource.

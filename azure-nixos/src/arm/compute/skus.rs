@@ -25,12 +25,27 @@ pub struct VmSize {
     /// Where it is.
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub locations: Vec<String>,
+    /// In which zones it is.
+    #[serde(deserialize_with = "super::super::null_is_default")]
+    pub location_info: Vec<ZoneInfo>,
     /// What it can, as pairs.
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub capabilities: Vec<Capability>,
     /// Why and where it cannot be used.
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub restrictions: Vec<Restriction>,
+}
+
+/// The zones of a region that a size is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct ZoneInfo {
+    /// The region.
+    pub location: String,
+    /// Names of zones: `1`. None where the region has none, or the size is not in any.
+    #[serde(deserialize_with = "super::super::null_is_default")]
+    pub zones: Vec<String>,
 }
 
 /// One thing that a size can.
@@ -114,6 +129,33 @@ impl VmSize {
             vec!["SCSI"]
         } else {
             listed
+        }
+    }
+
+    /// The zones that it can be used in.
+    #[must_use]
+    pub fn zones_in(&self, location: &Location) -> Vec<&str> {
+        let closed = self.restricted_zones();
+        let mut zones: Vec<&str> = self
+            .location_info
+            .iter()
+            .filter(|info| location.is_named(&info.location))
+            .flat_map(|info| &info.zones)
+            .map(String::as_str)
+            .filter(|zone| !closed.contains(zone))
+            .collect();
+        zones.sort_unstable();
+        zones.dedup();
+        zones
+    }
+
+    /// Whether a capability is said to be there (`True`) or not to be (`False`).
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        match self.capability(name)?.trim() {
+            yes if yes.eq_ignore_ascii_case("true") => Some(true),
+            no if no.eq_ignore_ascii_case("false") => Some(false),
+            _ => None,
         }
     }
 
@@ -236,6 +278,9 @@ mod tests {
         assert_eq!(size.architecture(), "Arm64");
         assert_eq!(size.disk_controllers(), ["SCSI", "NVMe"]);
         assert_eq!(size.capability("hypervgenerations"), Some("V2"));
+        assert_eq!(size.zones_in(&"westus2".parse().unwrap()), ["1"]);
+        assert_eq!(size.zones_in(&"eastus".parse().unwrap()), [""; 0]);
+        assert_eq!(size.flag("vCPUs"), None);
     }
 
     #[test]
@@ -251,6 +296,7 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(size.restricted_zones(), ["1", "3"]);
+        assert_eq!(size.zones_in(&"westus2".parse().unwrap()), [""; 0]);
         let restriction = size.restriction_in(&"westus2".parse().unwrap()).unwrap();
         assert_eq!(restriction.reason_code.as_deref(), Some("QuotaId"));
         assert_eq!(size.restriction_in(&"eastus".parse().unwrap()), None);

@@ -30,8 +30,46 @@ pub struct VirtualMachine {
         deserialize_with = "super::super::null_is_default"
     )]
     pub tags: BTreeMap<String, String>,
+    /// The availability zone that it is in, `1`; at most one.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::super::null_is_default"
+    )]
+    pub zones: Vec<String>,
+    /// Who it is to other services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<MachineIdentity>,
     /// Everything else.
     pub properties: VirtualMachineProperties,
+}
+
+/// Who a machine is to other services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct MachineIdentity {
+    /// `SystemAssigned`, `UserAssigned`, or both with a comma and a space between.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The identities that exist beside it, by id.
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "super::super::null_is_default"
+    )]
+    pub user_assigned_identities: BTreeMap<String, AssignedIdentity>,
+    /// The principal of its own identity. Never sent.
+    #[serde(skip_serializing)]
+    pub principal_id: Option<String>,
+}
+
+/// An identity that a machine has beside its own; nothing is said of it in a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct AssignedIdentity {
+    /// Its principal. Never sent.
+    #[serde(skip_serializing)]
+    pub principal_id: Option<String>,
 }
 
 /// Properties of a machine.
@@ -48,12 +86,107 @@ pub struct VirtualMachineProperties {
     pub os_profile: Option<OsProfile>,
     /// Its network interfaces.
     pub network_profile: NetworkProfile,
+    /// Its firmware's security.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_profile: Option<SecurityProfile>,
+    /// Whether its serial console is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnostics_profile: Option<DiagnosticsProfile>,
+    /// `Spot` for one that Azure takes away when it needs the room; left out, it is a regular one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// What becomes of a spot machine that is taken away: `Deallocate` or `Delete`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eviction_policy: Option<String>,
+    /// What a spot machine may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing_profile: Option<BillingProfile>,
+    /// Data that the machine can read as long as it lives, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<Withheld>,
     /// State of the last operation on it. Never sent.
     #[serde(skip_serializing)]
     pub provisioning_state: Option<String>,
     /// An id that no other machine of the same name ever had. Never sent.
     #[serde(skip_serializing)]
     pub vm_id: Option<String>,
+}
+
+/// Text that may hold secrets: it is sent, and shown nowhere.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Withheld(String);
+
+impl Withheld {
+    /// A text that is not to be shown.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Withheld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "({} bytes withheld)", self.0.len())
+    }
+}
+
+/// The security of a machine's firmware.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct SecurityProfile {
+    /// `TrustedLaunch`; left out, it is the standard one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_type: Option<String>,
+    /// What the firmware does then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uefi_settings: Option<UefiSettings>,
+}
+
+/// What the firmware of a machine does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct UefiSettings {
+    /// It starts only what is signed.
+    pub secure_boot_enabled: bool,
+    /// It has a TPM.
+    pub v_tpm_enabled: bool,
+}
+
+/// What is recorded of a machine's boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct DiagnosticsProfile {
+    /// The serial console and a picture of the screen.
+    pub boot_diagnostics: BootDiagnostics,
+}
+
+/// Whether the serial console is recorded, in storage that Azure keeps for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct BootDiagnostics {
+    /// Whether it is.
+    pub enabled: bool,
+}
+
+/// What a spot machine may cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct BillingProfile {
+    /// Dollars an hour; -1 for up to the price of a regular machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_price: Option<f64>,
 }
 
 /// The size of a machine.
@@ -75,6 +208,41 @@ pub struct StorageProfile {
     pub image_reference: Option<ImageReference>,
     /// The disk that it boots from.
     pub os_disk: OsDisk,
+    /// The other ones.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::super::null_is_default"
+    )]
+    pub data_disks: Vec<DataDisk>,
+    /// `SCSI` or `NVMe`; left out, it is what size and image have in common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_controller_type: Option<String>,
+}
+
+/// A disk of a machine that it does not boot from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct DataDisk {
+    /// Its number, from 0, by which the machine finds it.
+    pub lun: u32,
+    /// Its name; chosen by the service where it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `Empty`, `Attach` or `FromImage`.
+    pub create_option: String,
+    /// `ReadWrite`, `ReadOnly`, `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caching: Option<String>,
+    /// The managed disk behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_disk: Option<ManagedDiskParameters>,
+    /// `Delete`: it goes with the machine. The service's own default is `Detach`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delete_option: Option<String>,
+    /// Size in GiB.
+    #[serde(rename = "diskSizeGB", skip_serializing_if = "Option::is_none")]
+    pub disk_size_gb: Option<u64>,
 }
 
 /// An image of any kind, by its id.
@@ -97,6 +265,9 @@ pub struct OsDisk {
     pub name: Option<String>,
     /// `FromImage` or `Attach`.
     pub create_option: String,
+    /// `Linux`; an image says it itself, an attached disk does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_type: Option<String>,
     /// `ReadWrite`, `ReadOnly`, `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caching: Option<String>,
@@ -133,9 +304,15 @@ pub struct OsProfile {
     pub computer_name: String,
     /// The user that the agent makes.
     pub admin_username: String,
+    /// Data that the machine reads at its first boot, in base64. No answer has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_data: Option<Withheld>,
     /// How it may log in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux_configuration: Option<LinuxConfiguration>,
+    /// Whether extensions may be put into it, which takes an agent; left out, they may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_extension_operations: Option<bool>,
 }
 
 /// How the first user of a Linux machine logs in.
@@ -148,6 +325,9 @@ pub struct LinuxConfiguration {
     /// The keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshConfiguration>,
+    /// Whether it has an agent that the service is to hear from; left out, it has.
+    #[serde(rename = "provisionVMAgent", skip_serializing_if = "Option::is_none")]
+    pub provision_vm_agent: Option<bool>,
 }
 
 /// Keys of the first user.

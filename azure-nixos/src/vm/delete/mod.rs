@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 
 use self::plan::{Decision, Found, Planned};
 pub use self::plan::{Stays, Thing};
-use super::builder::VM_TAG;
 use super::machines::{check_names, not_found};
+use super::owner::VM_TAG;
 use crate::arm::compute::VIRTUAL_MACHINES;
 use crate::arm::{Client, Part, PartKind, ResourceId};
 use crate::azure::Azure;

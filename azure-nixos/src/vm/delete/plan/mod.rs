@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::super::addresses::publics_of;
-use super::super::builder::VM_TAG;
 use super::super::info::{is_delete, is_for};
+use super::super::owner::VM_TAG;
 use crate::arm::compute::{Existing, VIRTUAL_MACHINES};
 use crate::arm::{Part, PartKind, ResourceId};
 

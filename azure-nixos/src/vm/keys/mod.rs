@@ -1,5 +1,7 @@
 //! SSH keys: those that the caller has, or a new pair for the machine.
 
+mod agent;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -9,6 +11,9 @@ use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 
 use crate::{Error, ErrorKind, Result};
+
+/// The shortest RSA key that Azure takes, in bits.
+const SHORTEST_RSA: usize = 2048;
 
 /// The longest file that is looked at for a public key.
 const LARGEST_KEY_FILE: u64 = 64 * 1024;
@@ -21,6 +26,8 @@ pub enum SshKey {
     File(PathBuf),
     /// A public key itself: `ssh-ed25519 AAAA… comment`.
     Text(String),
+    /// All keys of the agent at this socket that Azure takes.
+    Agent(PathBuf),
 }
 
 impl SshKey {
@@ -40,13 +47,52 @@ impl SshKey {
         Self::Text(key.into())
     }
 
-    /// The key as one line, checked.
+    /// The keys of the agent that `SSH_AUTH_SOCK` leads to: those that Azure takes, RSA and Ed25519.
+    /// That there is an agent, and a key in it, is looked at when the machine is checked.
+    #[must_use]
+    pub fn agent() -> Self {
+        Self::Agent(std::env::var_os("SSH_AUTH_SOCK").unwrap_or_default().into())
+    }
+
+    /// A key that is read from anywhere, standard input for one.
+    ///
+    /// It blocks until the end of what is read; at most 64 KiB are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]. Whether it is a key is looked at when the machine is checked.
+    pub fn from_reader(reader: impl std::io::Read, what: &str) -> Result<Self> {
+        let mut text = Vec::new();
+        reader
+            .take(LARGEST_KEY_FILE + 1)
+            .read_to_end(&mut text)
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::Io,
+                    format!("cannot read the SSH key from {what}"),
+                )
+                .with_source(error)
+            })?;
+        if text.len() as u64 > LARGEST_KEY_FILE {
+            return Err(not_a_key(what));
+        }
+        Ok(Self::Text(String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// The keys, one a line, checked.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when it is not a public key that Azure takes (RSA or Ed25519);
     /// a private key is told as such and not repeated.
-    pub(crate) fn line(&self) -> Result<String> {
+    pub(crate) fn lines(&self) -> Result<Vec<String>> {
         match self {
+            Self::Agent(socket) => agent::keys(socket),
+            one => one.line().map(|line| vec![line]),
+        }
+    }
+
+    fn line(&self) -> Result<String> {
+        match self {
+            Self::Agent(_) => Err(not_a_key("the SSH agent")),
             Self::Text(text) => parse(text, "the SSH key"),
             Self::File(path) => {
                 let what = format!("the SSH key file {}", path.display());
@@ -65,6 +111,13 @@ impl SshKey {
             }
         }
     }
+}
+
+/// The length of the modulus.
+fn rsa_bits(key: &PublicKey) -> Option<usize> {
+    let modulus = key.key_data().rsa()?.n.as_positive_bytes()?;
+    let first = modulus.first()?;
+    Some(modulus.len() * 8 - first.leading_zeros() as usize)
 }
 
 fn not_a_key(what: &str) -> Error {
@@ -92,7 +145,15 @@ fn parse(text: &str, what: &str) -> Result<String> {
     };
     let key = PublicKey::from_openssh(line).map_err(|_| not_a_key(what))?;
     match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::Rsa { .. } => Ok(line.to_owned()),
+        Algorithm::Ed25519 => Ok(line.to_owned()),
+        Algorithm::Rsa { .. } => match rsa_bits(&key) {
+            Some(bits) if bits < SHORTEST_RSA => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{what} holds an RSA key of {bits} bits, which Azure does not take"),
+            )
+            .with_hint("Azure takes RSA keys of 2048 bits and more, and Ed25519 keys: ssh-keygen -t ed25519")),
+            _ => Ok(line.to_owned()),
+        },
         other => Err(Error::new(
             ErrorKind::InvalidInput,
             format!("{what} holds a key of the kind {other}, which Azure does not take"),
@@ -121,11 +182,7 @@ pub(crate) fn generate(directory: &Path, name: &str, comment: &str) -> Result<Ke
         .mode(0o700)
         .create(directory)
         .map_err(|error| Error::io("make the directory", directory, error))?;
-    let defect = |error: ssh_key::Error| {
-        Error::new(ErrorKind::Internal, "cannot make an SSH key").with_source(error)
-    };
-    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(defect)?;
-    key.set_comment(comment);
+    let key = new_key(comment)?;
     let private = key.to_openssh(LineEnding::LF).map_err(defect)?;
     let public = key.public_key().to_openssh().map_err(defect)?;
     for attempt in 1.. {
@@ -151,6 +208,25 @@ pub(crate) fn generate(directory: &Path, name: &str, comment: &str) -> Result<Ke
         });
     }
     unreachable!("the loop ends by returning")
+}
+
+/// A public key of which nobody has the private half: Azure makes no machine without a key, and there
+/// are images that need none.
+///
+/// # Errors
+/// When there are no random numbers.
+pub(crate) fn throwaway(comment: &str) -> Result<String> {
+    new_key(comment)?.public_key().to_openssh().map_err(defect)
+}
+
+fn new_key(comment: &str) -> Result<PrivateKey> {
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(defect)?;
+    key.set_comment(comment);
+    Ok(key)
+}
+
+fn defect(error: ssh_key::Error) -> Error {
+    Error::new(ErrorKind::Internal, "cannot make an SSH key").with_source(error)
 }
 
 /// Removes a pair that was made for a machine that there is not.
@@ -210,6 +286,8 @@ fn home() -> Option<PathBuf> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use base64::Engine as _;
+
     use super::*;
 
     const ED25519: &str =
@@ -241,6 +319,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_read_from_anywhere_and_not_for_ever() {
+        let key = SshKey::from_reader(ED25519.as_bytes(), "standard input").unwrap();
+        assert_eq!(key.lines().unwrap(), [ED25519]);
+        let error = SshKey::from_reader(std::io::repeat(b'a'), "standard input").unwrap_err();
+        assert!(error.to_string().contains("standard input"), "{error}");
+        let thrown = throwaway("web").unwrap();
+        assert_eq!(SshKey::text(&thrown).line().unwrap(), thrown);
+        assert_ne!(throwaway("web").unwrap(), thrown);
+    }
+
+    #[test]
     fn only_a_public_key_is_taken() {
         assert_eq!(
             SshKey::text(format!("\n{ED25519}\n")).line().unwrap(),
@@ -264,6 +353,20 @@ mod tests {
         remove(&pair.private).unwrap();
         remove(&pair.private).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let rsa = |modulus: &[u8]| {
+            let mut blob = Vec::new();
+            for part in [&b"ssh-rsa"[..], &[1, 0, 1], modulus] {
+                blob.extend(u32::try_from(part.len()).unwrap().to_be_bytes());
+                blob.extend(part);
+            }
+            let blob = base64::engine::general_purpose::STANDARD.encode(blob);
+            SshKey::text(format!("ssh-rsa {blob} me")).line()
+        };
+        let mut modulus = vec![0xff; 257];
+        modulus[0] = 0;
+        rsa(&modulus).unwrap();
+        let short = rsa(&modulus[..129]).unwrap_err();
+        assert!(short.to_string().contains("1024 bits"), "{short}");
         assert!(
             SshKey::file("/nowhere/x.pub")
                 .line()

@@ -1,0 +1,388 @@
+//! What was asked for, checked: first without Azure, then by looking at what there is.
+
+use std::path::PathBuf;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream;
+
+use super::identity::{self, Identity, Wanted};
+use super::image::ImageReference;
+use super::keys::{self, SshKey};
+use super::machine::MachineOptions;
+use super::network::{self, Connection, NetworkOptions, SharedNetwork};
+use super::origin::{Origin, OriginKind, Wish};
+use super::owner::Owner;
+use super::plan::{Chosen, Login, One, Plan};
+use super::provisioning::{Provisioning, Told};
+use super::sizes::{self, Catalogue, Needs};
+use super::user;
+use crate::arm::compute::{GALLERY_IMAGES, GALLERY_VERSIONS};
+use crate::arm::{Client, Location, Named};
+use crate::blocking::blocking;
+use crate::group::{Fallback, Place};
+use crate::undo::AT_A_TIME;
+use crate::{Error, ErrorKind, Result};
+
+/// The most machines of a fleet: a subnet of 256 addresses has room for so many.
+pub(crate) const MOST_MACHINES: u32 = 250;
+
+/// Everything that was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub(crate) group: String,
+    pub(crate) name: String,
+    pub(crate) image: ImageReference,
+    pub(crate) location: Option<String>,
+    pub(crate) machine: MachineOptions,
+    pub(crate) network: NetworkOptions,
+    pub(crate) login: LoginOptions,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) roles: Vec<Wanted>,
+    pub(crate) provisioning: Provisioning,
+    /// How many, named `NAME-1` and so on; without it one, named `NAME`.
+    pub(crate) count: Option<u32>,
+}
+
+/// Who may log in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LoginOptions {
+    pub(crate) admin_username: Option<String>,
+    pub(crate) keys: Vec<SshKey>,
+    pub(crate) no_key: bool,
+    pub(crate) key_directory: Option<PathBuf>,
+}
+
+/// What was read on the way of the first check.
+struct Read {
+    keys: Vec<String>,
+    told: Told,
+}
+
+impl Spec {
+    fn names(&self) -> Vec<String> {
+        match self.count {
+            None => vec![self.name.clone()],
+            Some(count) => (1..=count)
+                .map(|number| format!("{}-{number}", self.name))
+                .collect(),
+        }
+    }
+
+    /// Checks everything that can be checked without Azure.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`], or that of a file that cannot be read.
+    pub(crate) async fn validate(&self) -> Result<()> {
+        self.read().await.map(drop)
+    }
+
+    async fn read(&self) -> Result<Read> {
+        Named::ResourceGroup.check(&self.group)?;
+        if let Some(count) = self.count
+            && !(1..=MOST_MACHINES).contains(&count)
+        {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("a fleet cannot have {count} machines"),
+            )
+            .with_hint(format!("pass 1 to {MOST_MACHINES}")));
+        }
+        SharedNetwork::check_names(&self.name, self.network.subnet.is_some())?;
+        // The longest is the last one.
+        if let Some(name) = self.names().last() {
+            Named::VirtualMachine.check(name)?;
+            Connection::check_names(name, &self.network)?;
+            Named::Disk.check(&disk_name(name))?;
+        }
+        self.machine.check()?;
+        self.network.subnet()?;
+        self.network.asked()?;
+        if let Some(name) = &self.login.admin_username {
+            user::check(name)?;
+        }
+        if let Some(location) = &self.location {
+            Location::new(location)?;
+        }
+        identity::check(self.identity.as_ref(), &self.roles)?;
+        let login = &self.login;
+        if login.no_key && !login.keys.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "there are SSH keys, and there are to be none",
+            )
+            .with_hint("pass either keys or none"));
+        }
+        if login.keys.is_empty() && !login.no_key && login.key_directory.is_none() {
+            keys::default_directory()?;
+        }
+        let given = login.keys.clone();
+        let mut keys: Vec<String> = Vec::new();
+        for key in blocking(move || given.iter().map(SshKey::lines).collect::<Result<Vec<_>>>())
+            .await?
+            .concat()
+        {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let told = self.provisioning.read().await?;
+        Ok(Read { keys, told })
+    }
+
+    /// Where the group is, if that matters to what image is meant.
+    async fn group_location(&self, client: &Client) -> Result<Option<Location>> {
+        let gallery = |id: &crate::arm::ResourceId| {
+            id.is_kind(GALLERY_IMAGES) || id.is_kind(GALLERY_VERSIONS)
+        };
+        if !matches!(&self.image, ImageReference::Id(id) if gallery(id)) {
+            return Ok(None);
+        }
+        match client.resource_group(&self.group).await {
+            Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
+            found => found?
+                .map(|group| Location::new(&group.location))
+                .transpose(),
+        }
+    }
+
+    /// Everything that can be refused before anything exists.
+    ///
+    /// # Errors
+    /// What no machine can be made from, or like; what is there already.
+    pub(crate) async fn check(self, client: &Client) -> Result<Plan> {
+        let Read { keys, told } = self.read().await?;
+        let asked = self.location.as_deref().map(Location::new).transpose()?;
+        let group = self.group_location(client).await?;
+        let wish = Wish {
+            asked: asked.as_ref(),
+            group: group.as_ref(),
+        };
+        let (origin, location) = Origin::find(client, &self.image, wish).await?;
+        let beside_it = Fallback::Anyway(&location);
+        let mut place = Place::choose(client, &self.group, asked.as_ref(), beside_it).await?;
+        place.location = location;
+        let os_disk_gb = self.machine.os_disk_size(&origin)?;
+        let mut warnings: Vec<String> = self.network.warning().into_iter().collect();
+        let login = self.login(&origin, keys, &mut warnings)?;
+
+        let join = self.network.subnet()?;
+        let asked = self.network.asked()?;
+        let (allow, subnet, identity, catalogue) = futures::join!(
+            asked.resolve(client),
+            async {
+                match &join {
+                    Some(id) => {
+                        network::check_subnet(client, id, &place.location, self.network.ipv6).await
+                    }
+                    None => Ok(()),
+                }
+            },
+            identity::Plan::find(client, self.identity.as_ref(), &self.roles),
+            Catalogue::read(client, &place.location),
+        );
+        subnet?;
+        let shared_owner = Owner::new(&self.name);
+        let shared = SharedNetwork::new(shared_owner.clone(), join, allow?, self.network.ipv6);
+        let machines: Vec<One> = self
+            .names()
+            .into_iter()
+            .map(|name| {
+                let owner = match self.count {
+                    None => shared_owner.clone(),
+                    Some(_) => shared_owner.member(&name),
+                };
+                One {
+                    connection: Connection::new(
+                        owner.clone(),
+                        &self.network,
+                        self.machine.zone.as_deref(),
+                    ),
+                    disk: (origin.kind == OriginKind::Disk).then(|| disk_name(&name)),
+                    owner,
+                    name,
+                }
+            })
+            .collect();
+        check_absent(client, &self.group, &shared, &machines).await?;
+        let identity = identity?;
+        warnings.extend(identity.iter().flat_map(identity::Plan::warnings));
+
+        let catalogue = catalogue.unwrap_or_else(|error| {
+            warnings.push(format!("the size is not checked beforehand: {error}"));
+            None
+        });
+        let (chosen, needs) = self.choose(&origin, &place.location, catalogue.as_ref())?;
+        Ok(Plan {
+            name: self.name,
+            place,
+            luns: self.machine.luns(&origin),
+            origin,
+            network: shared,
+            machines,
+            machine: self.machine,
+            os_disk_gb,
+            chosen,
+            needs,
+            catalogue,
+            login,
+            identity,
+            told,
+            warnings,
+        })
+    }
+
+    /// What follows from the size.
+    fn choose(
+        &self,
+        origin: &Origin,
+        location: &Location,
+        catalogue: Option<&Catalogue>,
+    ) -> Result<(Chosen, Needs)> {
+        let machine = &self.machine;
+        let known = catalogue.and_then(|catalogue| catalogue.find(&machine.size));
+        let trusted_launch = machine.trusted_launch(origin, known.map(sizes::trusted_launch))?;
+        let needs = Needs {
+            location: location.clone(),
+            generation: origin.generation,
+            architecture: origin.architecture.clone(),
+            controllers: origin.controllers.clone(),
+            zone: machine.zone.clone(),
+            spot: machine.spot.is_some(),
+            accelerated: self.network.accelerated,
+            data_disks: machine.data_disks.len() + origin.luns.len(),
+            premium: machine
+                .os_disk_sku
+                .as_ref()
+                .is_some_and(|sku| sku.to_ascii_lowercase().starts_with("premium")),
+            trusted_launch,
+            count: u64::from(self.count.unwrap_or(1)),
+        };
+        let size = catalogue
+            .map(|catalogue| catalogue.check(&machine.size, &needs))
+            .transpose()?;
+        let premium = size.and_then(|size| size.flag("PremiumIO")) != Some(false);
+        let default_sku = if premium {
+            "Premium_LRS"
+        } else {
+            "StandardSSD_LRS"
+        };
+        let chosen = Chosen {
+            // In Azure's own spelling, where that is known.
+            size: size.map_or_else(|| machine.size.clone(), |size| size.name.clone()),
+            disk_sku: machine
+                .os_disk_sku
+                .clone()
+                .unwrap_or_else(|| default_sku.to_owned()),
+            controller: size
+                .and_then(|size| sizes::controller(size, &origin.controllers))
+                .map(str::to_owned),
+            trusted_launch,
+        };
+        Ok((chosen, needs))
+    }
+
+    /// Who may log in, and how that comes about.
+    fn login(
+        &self,
+        origin: &Origin,
+        keys: Vec<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Login> {
+        let asked = &self.login;
+        if !origin.generalized {
+            let what = if !keys.is_empty() {
+                Some("SSH keys")
+            } else {
+                self.provisioning.needs_first_boot()
+            };
+            if let Some(what) = what {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "a machine from {} has what is on it: it cannot be given {what}",
+                        origin.called().trim_end_matches(',')
+                    ),
+                )
+                .with_hint(
+                    "leave them out (user data can be given), or boot from a generalized image",
+                ));
+            }
+            return Ok(Login {
+                user: asked.admin_username.clone(),
+                provisioned: None,
+                keys,
+                new_pair: None,
+            });
+        }
+        let user = match asked.admin_username.clone() {
+            Some(name) => name,
+            None => {
+                let (name, said) = user::default_name(std::env::var("USER").ok());
+                // Nobody logs in as that user where there is no key.
+                warnings.extend(said.filter(|_| !asked.no_key));
+                name
+            }
+        };
+        let new_pair = match (keys.is_empty() && !asked.no_key, &asked.key_directory) {
+            (false, _) => None,
+            (true, Some(directory)) => Some(directory.clone()),
+            (true, None) => Some(keys::default_directory()?),
+        };
+        Ok(Login {
+            user: if asked.no_key {
+                asked.admin_username.clone()
+            } else {
+                Some(user.clone())
+            },
+            provisioned: Some(user),
+            keys,
+            new_pair,
+        })
+    }
+}
+
+/// The copy of a disk that a machine boots from. A name of a disk has no periods.
+fn disk_name(machine: &str) -> String {
+    format!("{}-os", machine.replace('.', "-"))
+}
+
+/// Fails when any of the names is taken.
+async fn check_absent(
+    client: &Client,
+    group: &str,
+    shared: &SharedNetwork,
+    machines: &[One],
+) -> Result<()> {
+    let looks: Vec<BoxFuture<'_, Result<Vec<String>>>> = machines
+        .iter()
+        .map(|one| -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                if client.virtual_machine(group, &one.name).await?.is_some() {
+                    return Err(Error::new(
+                        ErrorKind::AlreadyExists,
+                        format!("there is a machine {} in {group} already", one.name),
+                    )
+                    .with_hint("choose another name, or delete it first"));
+                }
+                let mut taken = one.connection.taken(client, group).await?;
+                if let Some(name) = &one.disk {
+                    taken.extend(client.disk(group, name).await?.map(|_| name.clone()));
+                }
+                Ok(taken)
+            })
+        })
+        .collect();
+    let looks = stream::iter(looks).buffered(AT_A_TIME).collect::<Vec<_>>();
+    let (shared, looks) = futures::join!(shared.taken(client, group), looks);
+    let own = looks.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    let taken = [shared?, own].concat();
+    if taken.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::AlreadyExists,
+        format!("there is {} in {group} already", taken.join(", ")),
+    )
+    .with_hint("choose another name for the machine, or delete what is left of the old one"))
+}
