@@ -35,6 +35,10 @@ pub enum Assumption {
     /// What is being deleted cannot be read any more. By default it is there until its deletion ends,
     /// and says `Deleting`.
     DeletingIsGone,
+    /// A public address of Standard SKU without zones is taken for a machine in a zone. By default it is
+    /// refused, as reports have it of addresses that are regional; newer documentation says that those
+    /// are spread over the zones.
+    RegionalAddressFitsZone,
 }
 
 impl Assumption {
@@ -47,5 +51,6 @@ impl Assumption {
         Self::UploadIsNotShown,
         Self::BusyNetworkIsConflict,
         Self::DeletingIsGone,
+        Self::RegionalAddressFitsZone,
     ];
 }

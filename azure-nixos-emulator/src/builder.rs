@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arm::pace::Timing;
-use crate::arm::{Access, Arm, Offer, Settings};
+use crate::arm::{Access, Arm, Offer, Restricted, Settings};
 use crate::assumption::Assumption;
 use crate::azure_names::{AzureNames, BlobUrls};
 use crate::blob::{Options, PageBlobs, SasShape};
@@ -244,9 +244,9 @@ impl EmulatorBuilder {
     }
 
     /// The limit of a usage in every location, by its name in lists of usages: `cores`, the family
-    /// of a size such as `standardDSv5Family`, or one of Microsoft.Network's such as
-    /// `PublicIPAddresses`. What would exceed it is refused. Default: 100 cores in all and in each
-    /// family, 1000 addresses and networks.
+    /// of a size such as `standardDSv5Family`, `lowPriorityCores` of all Spot machines, or one of
+    /// Microsoft.Network's such as `PublicIPAddresses`. What would exceed it is refused. Default: 100
+    /// cores in all, in each family and of Spot machines, 1000 addresses and networks.
     #[must_use]
     pub fn quota(mut self, usage: impl Into<String>, limit: u64) -> Self {
         let usage = usage.into().to_ascii_lowercase();
@@ -258,7 +258,26 @@ impl EmulatorBuilder {
     /// with a restriction, and a machine of it is refused with `SkuNotAvailable`. Default: none.
     #[must_use]
     pub fn restrict_size(mut self, size: impl Into<String>) -> Self {
-        self.offer.restricted.push(size.into());
+        self.offer.restricted.push(Restricted {
+            size: size.into(),
+            zones: Vec::new(),
+        });
+        self
+    }
+
+    /// The same in some zones only: a machine of the size that is put into one of them is refused.
+    /// Default: none.
+    #[must_use]
+    pub fn restrict_size_in_zones<Z: Into<String>>(
+        mut self,
+        size: impl Into<String>,
+        zones: impl IntoIterator<Item = Z>,
+    ) -> Self {
+        let zones: Vec<String> = zones.into_iter().map(Into::into).collect();
+        if !zones.is_empty() {
+            let size = size.into();
+            self.offer.restricted.push(Restricted { size, zones });
+        }
         self
     }
 

@@ -100,6 +100,9 @@ pub(crate) struct Guest {
     pub(crate) generalized: bool,
     /// As it was given, for the guest's provisioning; no GET shows it.
     pub(crate) admin_password: Option<String>,
+    /// As it was given; a GET shows it where it is asked for by name.
+    #[serde(default)]
+    pub(crate) user_data: Option<String>,
     /// The operation under way is to start it from the beginning, even if it runs.
     pub(crate) again: bool,
     /// The operation under way is to stop it without a shutdown of the guest.

@@ -387,7 +387,7 @@ async fn machines_that_cannot_be() {
             p("/osProfile/adminUsername", json!("root")),
             400,
             "InvalidParameter",
-            "root",
+            "The Admin Username specified is not allowed.",
         ),
         (
             p("/osProfile/adminUsername", json!(null)),

@@ -207,7 +207,72 @@ async fn seen(local: &Local, clock: &Clock, assumption: Assumption) -> String {
         Assumption::UploadIsNotShown => json!(shown["properties"]["diskState"]),
         Assumption::BusyNetworkIsConflict => json!(busy),
         Assumption::DeletingIsGone => json!(gone),
+        Assumption::RegionalAddressFitsZone => json!(zonal_machine(local, clock, &group).await),
         _ => panic!("nothing is looked at for {assumption:?}"),
     };
     of_it.to_string()
+}
+
+/// What is answered to a machine in a zone, whose public address is in none.
+async fn zonal_machine(local: &Local, clock: &Clock, group: &str) -> u16 {
+    const NETWORK: &str = "2024-01-01";
+    let at = |kind: &str| format!("{group}/providers/{kind}/zonal");
+    let (network, address) = (
+        at("Microsoft.Network/virtualNetworks"),
+        at("Microsoft.Network/publicIPAddresses"),
+    );
+    let (nic, disk) = (
+        at("Microsoft.Network/networkInterfaces"),
+        at("Microsoft.Compute/disks"),
+    );
+    let parts = [
+        (
+            &network,
+            NETWORK,
+            json!({ "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] }, "subnets": [
+                { "name": "one", "properties": { "addressPrefix": "10.1.0.0/24" } } ] }),
+        ),
+        (
+            &address,
+            NETWORK,
+            json!({ "publicIPAllocationMethod": "Static" }),
+        ),
+        (
+            &nic,
+            NETWORK,
+            json!({ "ipConfigurations": [{ "name": "ip", "properties": {
+                "subnet": { "id": format!("{network}/subnets/one") },
+                "publicIPAddress": { "id": address },
+            }}]}),
+        ),
+        (
+            &disk,
+            "2023-04-02",
+            json!({ "creationData": { "createOption": "Empty" }, "diskSizeGB": 1,
+                "osType": "Linux", "hyperVGeneration": "V2" }),
+        ),
+    ];
+    for (path, version, properties) in parts {
+        let mut body = json!({ "location": "westus2", "properties": properties });
+        if path == &address {
+            body["sku"] = json!({ "name": "Standard" });
+        }
+        if path == &disk {
+            body["zones"] = json!(["1"]);
+        }
+        let (status, answer) = local.request("PUT", path, version, Some(&body)).await;
+        assert!(status < 300, "{path}: {answer}");
+        clock.advance(LONG);
+    }
+    let machine = json!({ "location": "westus2", "zones": ["1"], "properties": {
+        "hardwareProfile": { "vmSize": "Standard_D2s_v5" },
+        "storageProfile": { "osDisk": {
+            "createOption": "Attach", "osType": "Linux", "managedDisk": { "id": disk } } },
+        "networkProfile": { "networkInterfaces": [{ "id": nic }] },
+    }});
+    let path = at("Microsoft.Compute/virtualMachines");
+    let answer = local
+        .request("PUT", &path, "2024-07-01", Some(&machine))
+        .await;
+    answer.0
 }

@@ -28,6 +28,8 @@ pub(crate) struct ArmError {
     pub(crate) message: String,
     pub(crate) target: Option<String>,
     pub(crate) origin: Origin,
+    /// What is inside of it, where that is more than an empty list.
+    pub(crate) details: Option<Box<Value>>,
     /// Further headers.
     pub(crate) headers: Vec<(&'static str, String)>,
 }
@@ -40,6 +42,7 @@ impl ArmError {
             message: message.into(),
             target: None,
             origin,
+            details: None,
             headers: Vec::new(),
         }
     }
@@ -62,6 +65,12 @@ impl ArmError {
     /// The property concerned.
     pub(crate) fn with_target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
+        self
+    }
+
+    /// The errors inside of it.
+    pub(crate) fn with_details(mut self, details: Vec<Value>) -> Self {
+        self.details = Some(Box::new(Value::Array(details)));
         self
     }
 
@@ -159,7 +168,9 @@ impl ArmError {
         if let Some(target) = &self.target {
             error["target"] = json!(target);
         }
-        if self.origin == Origin::Network {
+        if let Some(details) = &self.details {
+            error["details"] = Value::clone(details);
+        } else if self.origin == Origin::Network {
             error["details"] = json!([]);
         }
         error

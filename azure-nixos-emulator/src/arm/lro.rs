@@ -708,7 +708,7 @@ impl Context<'_> {
             } => Some(gallery::versions::refused(self, id, *status, code, message)),
             Work::VersionDeleted => Some(images::deleted(self, id)),
             Work::VmCreated => vms::created(self, operation.id, id),
-            Work::VmUpdated => Some(vms::updated(self, id)),
+            Work::VmUpdated => vms::updated(self, operation.id, id),
             Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
             Work::VmPower(power) => vms::powered(self, operation.id, id, *power),
             Work::VmDeleted => vms::deleted(self, operation.id, id),

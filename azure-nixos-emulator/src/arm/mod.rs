@@ -32,18 +32,21 @@ pub(crate) mod pace;
 mod pages;
 mod permissions;
 mod providers;
+mod quotas;
 mod resource_filter;
 mod resources;
 mod roles;
 mod route;
 mod scale_sets;
 mod shape;
+mod sizes;
 mod skus;
 mod ssh_keys;
 mod storage;
 mod subscriptions;
 mod versions;
 mod vms;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -120,13 +123,21 @@ pub(crate) struct Access {
     pub(crate) denied: Vec<String>,
 }
 
+/// A size that the subscription may not use.
+#[derive(Clone, Debug)]
+pub(crate) struct Restricted {
+    pub(crate) size: String,
+    /// The zones that it may not be used in; none for the whole of every location.
+    pub(crate) zones: Vec<String>,
+}
+
 /// What the subscription may have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Offer {
     /// Limits of usages that are not the default, by their names in lower case.
     pub(crate) quotas: BTreeMap<String, u64>,
     /// Sizes of virtual machines that may not be used.
-    pub(crate) restricted: Vec<String>,
+    pub(crate) restricted: Vec<Restricted>,
     /// The state of the subscription, where it is not `Enabled`.
     pub(crate) subscription_state: Option<String>,
 }
@@ -138,10 +149,14 @@ impl Offer {
         self.quotas.get(&usage).copied().unwrap_or(default)
     }
 
-    pub(crate) fn is_restricted(&self, size: &str) -> bool {
+    /// What there is of restrictions of a size.
+    pub(crate) fn restrictions<'a>(
+        &'a self,
+        size: &'a str,
+    ) -> impl Iterator<Item = &'a Restricted> {
         self.restricted
             .iter()
-            .any(|restricted| restricted.eq_ignore_ascii_case(size))
+            .filter(move |restricted| restricted.size.eq_ignore_ascii_case(size))
     }
 
     pub(crate) fn subscription_state(&self) -> &str {

@@ -9,7 +9,7 @@ use super::error::ArmError;
 use super::id::{Kind, ResourceId, leaf, same};
 use super::resource_filter::ResourceFilter;
 use super::shape::Shape;
-use super::{Context, network, scale_sets, storage, subscriptions, vms};
+use super::{Context, network, scale_sets, storage, subscriptions, vms, zones};
 use crate::assumption::Assumption;
 use crate::state::{Group, Inner, Resource};
 
@@ -124,6 +124,7 @@ impl Context<'_> {
             }
         }
         body["location"] = json!(location);
+        zones::check(&id, &body)?;
         Ok(Put { id, body, existing })
     }
 

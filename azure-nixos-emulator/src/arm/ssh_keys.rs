@@ -1,6 +1,7 @@
 //! Public keys as resources, and key pairs that the service makes. Everything is done at once.
 
 use serde_json::{Value, json};
+use ssh_key::public::KeyData;
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 
@@ -75,9 +76,7 @@ fn check_key(body: &Value) -> Result<()> {
     let Some(key) = body["properties"]["publicKey"].as_str() else {
         return Ok(());
     };
-    let is_good = PublicKey::from_openssh(key.trim())
-        .is_ok_and(|key| matches!(key.algorithm(), Algorithm::Rsa { .. } | Algorithm::Ed25519));
-    if is_good {
+    if is_public_key(key) {
         return Ok(());
     }
     Err(ArmError::compute(
@@ -86,6 +85,24 @@ fn check_key(body: &Value) -> Result<()> {
         "The value of parameter publicKey is invalid.",
     )
     .with_target("publicKey"))
+}
+
+/// The fewest bits of an RSA key, by the documentation of the property.
+const LEAST_BITS: usize = 2048;
+
+/// Whether a text is a public key as Azure takes them: Ed25519, or RSA of at least 2048 bits.
+pub(crate) fn is_public_key(text: &str) -> bool {
+    let Ok(key) = PublicKey::from_openssh(text.trim()) else {
+        return false;
+    };
+    match key.key_data() {
+        KeyData::Ed25519(_) => true,
+        KeyData::Rsa(key) => key.n.as_positive_bytes().is_some_and(|modulus| {
+            let unused = modulus.first().map_or(0, |first| first.leading_zeros());
+            modulus.len() * 8 - unused as usize >= LEAST_BITS
+        }),
+        _ => false,
+    }
 }
 
 pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Result {
@@ -134,4 +151,41 @@ pub(crate) fn generate(context: &mut Context<'_>, group: &str, name: &str) -> Re
         200,
         json!({ "id": id, "privateKey": private.as_str(), "publicKey": public }),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_what_they_say() {
+        let ed25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGUqdLRIdiRnBxixMagfvt/lac4QLqUZ9J1klobF86na root@vm\n";
+        assert!(is_public_key(ed25519));
+        assert!(!is_public_key(&ed25519.replace("ssh-ed25519", "ssh-rsa")));
+        assert!(!is_public_key("ssh-ed25519"));
+        assert!(!is_public_key("-----BEGIN PUBLIC KEY-----"));
+    }
+
+    #[test]
+    fn rsa_keys_have_enough_bits() {
+        let key = |first: u8, bytes: u32| {
+            let mut blob = Vec::new();
+            let mut part = |part: &[u8]| {
+                blob.extend(u32::try_from(part.len()).unwrap_or_default().to_be_bytes());
+                blob.extend(part);
+            };
+            part(b"ssh-rsa");
+            part(&[1, 0, 1]);
+            let mut modulus = vec![0, first];
+            modulus.extend((1..bytes).map(|_| 0xa5));
+            // No zero is in front that is not needed to be positive.
+            part(&modulus[usize::from(first < 0x80)..]);
+            let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &blob);
+            format!("ssh-rsa {text} somebody")
+        };
+        assert!(is_public_key(&key(0x80, 256)));
+        assert!(!is_public_key(&key(0x7f, 256)));
+        assert!(!is_public_key(&key(0x80, 128)));
+        assert!(is_public_key(&key(0x01, 512)));
+    }
 }

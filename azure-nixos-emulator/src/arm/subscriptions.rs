@@ -141,6 +141,23 @@ pub(crate) fn locations(context: &Context<'_>) -> Answer {
     Answer::json(200, json!({ "value": all }))
 }
 
+/// The locations without availability zones, by Microsoft's list of regions.
+const WITHOUT_ZONES: &[&str] = &[
+    "northcentralus",
+    "westcentralus",
+    "westus",
+    "canadaeast",
+    "ukwest",
+    "australiacentral",
+    "australiasoutheast",
+    "southindia",
+];
+
+/// Whether a location has availability zones, which are three then: `1`, `2` and `3`.
+pub(crate) fn has_zones(location: &str) -> bool {
+    !WITHOUT_ZONES.contains(&location)
+}
+
 /// Every location by its name.
 pub(crate) fn location_names() -> impl Iterator<Item = &'static str> {
     LOCATIONS.iter().map(|(name, ..)| *name)

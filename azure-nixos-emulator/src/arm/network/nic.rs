@@ -13,7 +13,9 @@ use super::super::id::{Kind, ResourceId, same};
 use super::super::names;
 use super::super::shape::{REFERENCE, REFERENCES, Shape, TAGS, TEXTS};
 use super::super::vms;
+use super::super::zones;
 use super::{ip_configurations, prefixes, public_ip, referenced, referenced_subnet};
+use crate::assumption::Assumption;
 use crate::state::{Reservation, State};
 
 const IP_CONFIGURATION: Shape = Shape::Object(&[
@@ -174,6 +176,12 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         }
     }
     body["properties"]["ipConfigurations"] = json!(configurations);
+    if let Some(machine) = vms::user(context.state, &put.id.to_string()) {
+        check_zones(context, &body, &machine.body)?;
+        if let Some(size) = vms::size_of(machine) {
+            vms::check_acceleration(size, &machine.id, std::iter::once(&body))?;
+        }
+    }
     finish(&mut body["properties"]);
     body["kind"] = json!("Regular");
     super::store(context, &put, body, "Succeeded")
@@ -370,6 +378,21 @@ fn address(
                     subnet["name"].as_str().unwrap_or_default()
                 ),
             )
+        })
+}
+
+/// Refuses public addresses that are not where the machine is.
+pub(crate) fn check_zones(context: &Context<'_>, nic: &Value, machine: &Value) -> Result<()> {
+    let regional_fits = context.assumes(Assumption::RegionalAddressFitsZone);
+    nic["properties"]["ipConfigurations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|ip| ip["properties"]["publicIPAddress"]["id"].as_str())
+        .filter_map(|id| context.state.resource(id))
+        .try_for_each(|address| {
+            let id = machine["id"].as_str().unwrap_or_default();
+            zones::check_address(address, id, machine, regional_fits)
         })
 }
 

@@ -12,6 +12,7 @@ use super::super::error::{ArmError, Origin};
 use super::super::id::{Kind, same};
 use super::super::shape::{REFERENCE, Shape, TAGS, TEXTS};
 use super::super::vms;
+use super::super::zones;
 use super::ip_configurations;
 use crate::state::{Power, State};
 
@@ -116,6 +117,16 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
             ),
         ));
     }
+    if !is_standard && body.get("zones").is_some() {
+        return Err(ArmError::network(
+            400,
+            "ZonesNotAllowedInBasicSkuResource",
+            format!(
+                "Zones not allowed in basic SKU resource {} in this region. Please use standard SKU.",
+                put.id
+            ),
+        ));
+    }
     let properties = &mut body["properties"];
     for field in ["ipAddress", "ipConfiguration"] {
         if let Some(properties) = properties.as_object_mut() {
@@ -175,6 +186,21 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
                 400,
                 "PublicIPAddressSkuCannotBeChanged",
                 format!("The SKU of public IP address {} cannot be changed.", put.id),
+            ));
+        }
+        let zones = |body: &Value| match zones::of(body).join(", ") {
+            zones if zones.is_empty() => "NoZone".to_owned(),
+            zones => zones,
+        };
+        let (is, was) = (zones(&body), zones(&existing.body));
+        if is != was {
+            return Err(ArmError::network(
+                400,
+                "ResourceAvailabilityZonesCannotBeModified",
+                format!(
+                    "Resource {} has an existing availability zone constraint {was} and the request has availability zone constraint {is}, which do not match. Zones cannot be added/updated/removed once the resource is created. The resource cannot be updated from regional to zonal or vice-versa.",
+                    put.id
+                ),
             ));
         }
         let version = |body: &Value| body["properties"]["publicIPAddressVersion"].clone();

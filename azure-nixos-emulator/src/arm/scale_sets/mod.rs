@@ -17,11 +17,13 @@ use super::disks::gone;
 use super::error::{ArmError, Origin};
 use super::id::Kind;
 use super::lro::{Dialect, Work};
+use super::quotas::is_spot;
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
 use super::shape::{Shape, TAGS, TEXTS};
-use super::skus;
+use super::sizes::Size;
 use super::vms;
+use super::zones;
 use crate::state::{Inner, Instance, Power, Resource, ScaleSetInner};
 
 pub(crate) use self::instances::{answer, powered, removed, upgraded};
@@ -111,7 +113,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         }
     }
     let capacity = capacity(&body)?;
-    let size = size(context, &body, capacity, 0)?;
+    let size = size(context, &body, capacity)?;
     model::check(context, &mut body)?;
     body["sku"]["name"] = json!(size.name);
     if body["sku"].get("tier").is_none() {
@@ -160,19 +162,19 @@ fn refuse_mode(body: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The size of the machines, of which there have to be enough cores; `before` are the set's.
-fn size(
-    context: &Context<'_>,
-    body: &Value,
-    capacity: u64,
-    before: u64,
-) -> Result<&'static skus::Size> {
+/// The size of the machines, of which there have to be enough cores, those of the set included.
+fn size(context: &Context<'_>, body: &Value, capacity: u64) -> Result<&'static Size> {
     vms::size_for(
         context,
-        body["sku"]["name"].as_str().unwrap_or_default(),
-        body["location"].as_str().unwrap_or_default(),
-        capacity,
-        before,
+        vms::Wanted {
+            size: body["sku"]["name"].as_str().unwrap_or_default(),
+            location: body["location"].as_str().unwrap_or_default(),
+            zones: &zones::of(body),
+            machines: capacity,
+            is_spot: is_spot(&body["properties"]["virtualMachineProfile"]["priority"]),
+            id: body["id"].as_str().unwrap_or_default(),
+            replaces: true,
+        },
     )
 }
 
@@ -226,14 +228,8 @@ fn update(context: &mut Context<'_>, mut set: Resource, body: &Value, replaces: 
             merge(&mut new["properties"][field], value);
         }
     }
-    let before = old["sku"]["name"]
-        .as_str()
-        .and_then(skus::Size::find)
-        .map_or(0, |size| {
-            size.cores * old["sku"]["capacity"].as_u64().unwrap_or_default()
-        });
     let capacity = capacity(&new)?;
-    let size = size(context, &new, capacity, before)?;
+    let size = size(context, &new, capacity)?;
     new["sku"]["name"] = json!(size.name);
     // A model that stays is not looked at again: the secrets that it was made with are not kept.
     let has_new_profile =
@@ -338,7 +334,7 @@ pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Result<Option<Valu
 /// `GET …/skus`: what the set could be changed to.
 fn skus_of(context: &Context<'_>, group: &str, name: &str) -> Result {
     context.existing(group, Kind::ScaleSet, name)?;
-    let all: Vec<Value> = skus::Size::names()
+    let all: Vec<Value> = Size::names()
         .map(|name| {
             json!({
                 "resourceType": "Microsoft.Compute/virtualMachineScaleSets",

@@ -12,12 +12,17 @@ use super::super::gallery;
 use super::super::id::{Kind, ResourceId};
 use super::super::names;
 use super::super::network::nic;
-use super::super::skus::{self, CORES, Size};
-use super::devices;
+use super::super::sizes::Size;
+use super::super::ssh_keys;
+use super::super::zones;
+use super::{devices, hardware, security};
 use crate::state::{Inner, Resource};
 
 /// The most that `customData` may hold, decoded.
 const LARGEST_CUSTOM_DATA: usize = 65_535;
+
+/// The same of `userData`.
+const LARGEST_USER_DATA: usize = 65_536;
 
 /// Names that Azure does not create users under.
 const RESERVED_USERS: &[&str] = &[
@@ -62,7 +67,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    fn generation(&self) -> &str {
+    pub(super) fn generation(&self) -> &str {
         let (Self::Image(resource) | Self::Disk(resource)) = self;
         resource.body["properties"]["hyperVGeneration"]
             .as_str()
@@ -70,7 +75,7 @@ impl Source {
     }
 
     /// Managed images have none: they are x64 only, and know no controller but SCSI.
-    fn capability<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
+    pub(super) fn capability<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
         let (Self::Image(resource) | Self::Disk(resource)) = self;
         resource.body["properties"]["supportedCapabilities"][name]
             .as_str()
@@ -80,61 +85,6 @@ impl Source {
 
 fn invalid(target: &str, message: impl Into<String>) -> ArmError {
     ArmError::compute(400, "InvalidParameter", message).with_target(target)
-}
-
-/// The size, as there is one and enough of it is left.
-pub(super) fn size(context: &Context<'_>, body: &Value, before: u64) -> Result<&'static Size> {
-    let Some(name) = body["properties"]["hardwareProfile"]["vmSize"].as_str() else {
-        return Err(ArmError::missing_parameter("vmSize"));
-    };
-    let location = body["location"].as_str().unwrap_or_default();
-    size_for(context, name, location, 1, before)
-}
-
-/// The size of so many machines, which have `before` cores so far.
-pub(crate) fn size_for(
-    context: &Context<'_>,
-    name: &str,
-    location: &str,
-    machines: u64,
-    before: u64,
-) -> Result<&'static Size> {
-    let offer = &context.arm.settings().offer;
-    let Some(size) = Size::find(name).filter(|size| !offer.is_restricted(size.name)) else {
-        return Err(ArmError::compute(
-            409,
-            "SkuNotAvailable",
-            format!(
-                "The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: {name}' is currently not available in location '{location}'. Please try another size or deploy to a different location or different zone. See https://aka.ms/azureskunotavailable for details."
-            ),
-        ));
-    };
-    let used = skus::cores_used(context, location, None).saturating_sub(before);
-    let wanted = size.cores * machines;
-    let limit = offer.limit("cores", CORES);
-    if used + wanted > limit {
-        return Err(ArmError::compute(
-            409,
-            "OperationNotAllowed",
-            format!(
-                "Operation results in exceeding quota limits of Core. Maximum allowed: {limit}, Current in use: {used}, Additional requested: {wanted}."
-            ),
-        ));
-    }
-    let used = skus::cores_used(context, location, Some(size.family)).saturating_sub(before);
-    let limit = offer.limit(size.family, CORES);
-    if used + wanted > limit {
-        return Err(ArmError::compute(
-            409,
-            "OperationNotAllowed",
-            format!(
-                "Operation could not be completed as it results in exceeding approved {} Cores quota. Additional details - Deployment Model: Resource Manager, Location: {location}, Current Limit: {limit}, Current Usage: {used}, Additional Required: {wanted}, (Minimum) New Limit Required: {}.",
-                size.family,
-                used + wanted
-            ),
-        ));
-    }
-    Ok(size)
 }
 
 /// Where the OS disk comes from, and that the size can boot it.
@@ -161,20 +111,8 @@ pub(super) fn source(context: &Context<'_>, body: &Value, size: &Size) -> Result
     if let Some(name) = disk["name"].as_str() {
         names::check(Kind::Disk, name)?;
     }
-    check_boots(&source, size)?;
-    let security = properties["securityProfile"]["securityType"].as_str();
-    if let Source::Image(image) = &source
-        && gallery::is_gallery_image(&image.id)
-    {
-        gallery::check_security(image, security)?;
-    } else if let (Source::Image(_), Some("TrustedLaunch" | "ConfidentialVM")) = (&source, security)
-    {
-        return Err(ArmError::compute(
-            400,
-            "BadRequest",
-            "Managed Images are not supported for virtual machines with security type TrustedLaunch.",
-        ));
-    }
+    hardware::check_boots(&source, &profile["diskControllerType"], size)?;
+    security::check(properties, &source, size)?;
     Ok(source)
 }
 
@@ -251,6 +189,7 @@ pub(super) fn disk_to_attach(
         );
     };
     require_same_location(found, body, target)?;
+    zones::check_disk(found, body)?;
     if let Some(owner) = found.body["managedBy"].as_str() {
         return Err(ArmError::compute(
             409,
@@ -283,51 +222,6 @@ fn require_same_location(resource: &Resource, body: &Value, target: &str) -> Res
             body["location"].as_str().unwrap_or_default()
         ),
     ))
-}
-
-/// Whether a size boots this generation, architecture and disk controller.
-fn check_boots(source: &Source, size: &Size) -> Result<()> {
-    let generation = source.generation();
-    if !size.generations.split(',').any(|one| one == generation) {
-        let number = generation.trim_start_matches('V');
-        return Err(ArmError::compute(
-            400,
-            "BadRequest",
-            format!(
-                "The selected VM size '{}' cannot boot Hypervisor Generation '{number}'. If this was a Create operation please check that the Hypervisor Generation of the Image matches the Hypervisor Generation of the selected VM Size. If this was an Update operation please select a Hypervisor Generation '{number}' VM Size. For more information, see https://aka.ms/azuregen2vm",
-                size.name
-            ),
-        ));
-    }
-    let architecture = source.capability("architecture", "x64");
-    if size.architecture != architecture {
-        return Err(ArmError::compute(
-            400,
-            "BadRequest",
-            format!(
-                "Cannot create a VM of size '{}' because this VM size only supports a CPU Architecture of '{}', but an image or disk with CPU Architecture '{architecture}' was given. Please select a VM size that supports it.",
-                size.name, size.architecture
-            ),
-        ));
-    }
-    let controllers = source.capability("diskControllerTypes", "SCSI");
-    let has = |list: &str, one: &str| list.split(',').any(|other| other.trim() == one);
-    if !size
-        .controllers
-        .split(',')
-        .any(|one| has(controllers, one.trim()))
-    {
-        return Err(ArmError::compute(
-            400,
-            "InvalidParameter",
-            format!(
-                "The VM size '{}' cannot boot with OS image or disk. Please check that disk controller types supported by the OS image or disk is one of the supported disk controller types for the VM size '{}'.",
-                size.name, size.name
-            ),
-        )
-        .with_target("vmSize"));
-    }
-    Ok(())
 }
 
 /// The user, the keys and the data of a machine; there must be none where nothing is provisioned.
@@ -368,18 +262,13 @@ pub(super) fn os_profile(body: &Value, source: &Source) -> Result<()> {
         ));
     }
     let user = profile["adminUsername"].as_str().unwrap_or_default();
-    if RESERVED_USERS.contains(&user.to_ascii_lowercase().as_str()) {
+    let is_allowed = user.len() <= 64
+        && !RESERVED_USERS.contains(&user.to_ascii_lowercase().as_str())
+        && !user.contains(|c: char| "\\/\"[]:|<>+=;,?*@#()!".contains(c));
+    if !is_allowed {
         return Err(invalid(
             "adminUsername",
-            format!(
-                "The Admin Username specified is not allowed. It is '{user}', which is reserved."
-            ),
-        ));
-    }
-    if user.len() > 64 || user.contains(|c: char| "\\/\"[]:|<>+=;,?*@#()!".contains(c)) {
-        return Err(invalid(
-            "adminUsername",
-            "The Admin Username specified is not allowed: it has at most 64 characters and none of \\/\"[]:|<>+=;,?*@#()!.",
+            "The Admin Username specified is not allowed.",
         ));
     }
     if let Some(data) = profile["customData"].as_str() {
@@ -394,6 +283,23 @@ pub(super) fn os_profile(body: &Value, source: &Source) -> Result<()> {
         }
     }
     linux(profile, user)
+}
+
+/// The data that the machine's metadata service gives out. Its limit is documented; the text of the
+/// refusal is not known, and is that of custom data.
+pub(super) fn user_data(properties: &Value) -> Result<()> {
+    let is_good = properties["userData"].as_str().is_none_or(|data| {
+        STANDARD
+            .decode(data)
+            .is_ok_and(|decoded| decoded.len() <= LARGEST_USER_DATA)
+    });
+    if is_good {
+        return Ok(());
+    }
+    Err(invalid(
+        "userData",
+        "User data must be in Base64 encoding and with a maximum length of 65536 bytes.",
+    ))
 }
 
 fn linux(profile: &Value, user: &str) -> Result<()> {
@@ -424,7 +330,7 @@ fn linux(profile: &Value, user: &str) -> Result<()> {
             ));
         }
         let data = key["keyData"].as_str().unwrap_or_default();
-        if !is_public_key(data) {
+        if !ssh_keys::is_public_key(data) {
             return Err(invalid(
                 "linuxConfiguration.ssh.publicKeys.keyData",
                 "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid.",
@@ -432,17 +338,6 @@ fn linux(profile: &Value, user: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `ssh-ed25519 AAAA… comment`: a type Azure takes, and the same type inside the base64.
-fn is_public_key(data: &str) -> bool {
-    let mut words = data.split_whitespace();
-    let (Some(kind @ ("ssh-rsa" | "ssh-ed25519")), Some(key)) = (words.next(), words.next()) else {
-        return false;
-    };
-    STANDARD
-        .decode(key)
-        .is_ok_and(|key| key.get(4..4 + kind.len()) == Some(kind.as_bytes()))
 }
 
 /// The interfaces: at least one, each there, in the same location and nobody's.
@@ -482,6 +377,7 @@ pub(super) fn interfaces(context: &Context<'_>, body: &Value) -> Result<Vec<Stri
             nic::refuse_used(context.state, &nic.id)?;
         }
         nic::refuse_reserved(context, &nic.id, body["id"].as_str())?;
+        nic::check_zones(context, &nic.body, body)?;
         primaries += usize::from(interface["properties"]["primary"] == true);
         found.push(nic.id.clone());
     }
@@ -493,18 +389,4 @@ pub(super) fn interfaces(context: &Context<'_>, body: &Value) -> Result<Vec<Stri
         ));
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_what_they_say() {
-        let ed25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGUqdLRIdiRnBxixMagfvt/lac4QLqUZ9J1klobF86na root@vm\n";
-        assert!(is_public_key(ed25519));
-        assert!(!is_public_key(&ed25519.replace("ssh-ed25519", "ssh-rsa")));
-        assert!(!is_public_key("ssh-ed25519"));
-        assert!(!is_public_key("-----BEGIN PUBLIC KEY-----"));
-    }
 }

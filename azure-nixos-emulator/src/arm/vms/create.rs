@@ -12,7 +12,7 @@ use super::super::gallery;
 use super::super::id::{Kind, ResourceId, leaf};
 use super::super::names;
 use super::super::resources::{identify, set_state};
-use super::super::skus::Size;
+use super::super::sizes::Size;
 use super::check::{self, Source};
 use super::content::{self, Made};
 use super::identity;
@@ -130,6 +130,7 @@ pub(super) fn fill_in(
     properties["provisioningState"] = json!("Creating");
     if let Some(properties) = properties.as_object_mut() {
         properties.remove("instanceView");
+        properties.remove("userData");
     }
     let os_disk = &mut properties["storageProfile"]["osDisk"];
     match source {
@@ -246,9 +247,14 @@ fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()
     let vm = ResourceId::parse(id).ok_or_else(|| gone(id))?;
     refuse_shrinking(context, &body)?;
     let image = image_of(context, &body);
-    let generation = image
-        .as_ref()
-        .map(|image| image.body["properties"]["hyperVGeneration"].clone());
+    // What an OS disk has from its image.
+    let of_image: Vec<(&str, Value)> = ["hyperVGeneration", "supportedCapabilities"]
+        .into_iter()
+        .filter_map(|field| {
+            let value = image.as_ref()?.body["properties"].get(field)?;
+            (!value.is_null()).then(|| (field, value.clone()))
+        })
+        .collect();
     let image = image.map(|image| image.id);
     let mut number = 1;
     let profile = body["properties"]["storageProfile"].clone();
@@ -260,7 +266,7 @@ fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()
         &mut os_disk,
         number,
         image.as_deref(),
-        generation,
+        of_image,
     )?;
     body["properties"]["storageProfile"]["osDisk"] = os_disk;
     let mut finished = Vec::new();
@@ -269,7 +275,7 @@ fn make_disks(context: &mut Context<'_>, id: &str, mut body: Value) -> Result<()
         let image = image
             .as_deref()
             .filter(|_| disk["createOption"] == "FromImage");
-        make_disk(context, &vm, &body, &mut disk, number, image, None)?;
+        make_disk(context, &vm, &body, &mut disk, number, image, Vec::new())?;
         finished.push(disk);
     }
     body["properties"]["storageProfile"]["dataDisks"] = json!(finished);
@@ -314,7 +320,7 @@ pub(super) fn make_disk(
     disk: &mut Value,
     number: u32,
     image: Option<&str>,
-    generation: Option<Value>,
+    of_image: Vec<(&str, Value)>,
 ) -> Result<()> {
     if disk["managedDisk"]["id"].is_string() {
         return Ok(());
@@ -375,8 +381,16 @@ pub(super) fn make_disk(
     if let Some(os_type) = disk.get("osType") {
         resource["properties"]["osType"] = os_type.clone();
     }
-    if let Some(generation) = generation {
-        resource["properties"]["hyperVGeneration"] = generation;
+    let is_of_image = image.is_some();
+    for (field, value) in of_image {
+        resource["properties"][field] = value;
+    }
+    if let Some(zones) = body.get("zones") {
+        resource["zones"] = zones.clone();
+    }
+    let security = &body["properties"]["securityProfile"]["securityType"];
+    if is_of_image && disk.get("lun").is_none() && *security == "TrustedLaunch" {
+        resource["properties"]["securityProfile"] = json!({ "securityType": security });
     }
     identify(&mut resource, &id);
     disks::fill_in(&mut resource, &timestamp(context.now));

@@ -10,8 +10,7 @@ use super::super::id::{Kind, ResourceId, same};
 use super::super::lro::{Dialect, Work};
 use super::super::resources::set_state;
 use super::super::shape::Shape;
-use super::super::skus::Size;
-use super::{check, create, user};
+use super::{check, create, hardware, user};
 use crate::state::{Inner, Power, Resource};
 
 const SUB_RESOURCE: Shape = Shape::Object(&[("id", Shape::Text)]);
@@ -80,20 +79,9 @@ pub(super) fn set_data_disks(
         }
         kept.push(there);
     }
-    let most = machine.body["properties"]["hardwareProfile"]["vmSize"]
-        .as_str()
-        .and_then(Size::find)
-        .map_or(0, |size| size.cores * 2);
-    let count = kept.len() + new.len();
-    if u64::try_from(count).unwrap_or(u64::MAX) > most {
-        return Err(ArmError::compute(
-            409,
-            "OperationNotAllowed",
-            format!(
-                "The maximum number of data disks allowed to be attached to a VM of this size is {most}."
-            ),
-        )
-        .with_target("dataDisks"));
+    if let Some(size) = hardware::size_of(machine) {
+        let all: Vec<Value> = kept.iter().chain(&new).cloned().collect();
+        hardware::check_disks(size, &Value::Null, &all)?;
     }
     let taken = kept
         .iter()
@@ -105,6 +93,7 @@ pub(super) fn set_data_disks(
         context,
         &json!({
             "location": machine.body["location"],
+            "zones": machine.body["zones"],
             "properties": { "storageProfile": { "dataDisks": new } },
         }),
         None,
@@ -151,7 +140,7 @@ pub(super) fn make_data_disks(context: &mut Context<'_>, id: &str) -> Result<()>
         // The OS disk is number 1.
         let number = disk["lun"].as_u64().unwrap_or_default() + 2;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        create::make_disk(context, &vm, &machine.body, disk, number, None, None)?;
+        create::make_disk(context, &vm, &machine.body, disk, number, None, Vec::new())?;
     }
     if let Some(machine) = context.state.resource_mut(id) {
         machine.body["properties"]["storageProfile"]["dataDisks"] = json!(disks);
@@ -187,15 +176,30 @@ pub(super) fn set_interfaces(
     let body = json!({
         "id": machine.id,
         "location": machine.body["location"],
+        "zones": machine.body["zones"],
         "properties": { "networkProfile": { "networkInterfaces": wanted } },
     });
     let found = check::interfaces(context, &body)?;
+    if let Some(size) = hardware::size_of(machine) {
+        hardware::check_interfaces(size, &machine.id, found.len())?;
+        hardware::check_acceleration(size, &machine.id, documents(context, &found))?;
+    }
     let mut interfaces = wanted.clone();
     for (interface, id) in interfaces.as_array_mut().into_iter().flatten().zip(found) {
         interface["id"] = json!(id);
     }
     machine.body["properties"]["networkProfile"]["networkInterfaces"] = interfaces;
     Ok(())
+}
+
+/// The documents of interfaces.
+pub(super) fn documents<'a>(
+    context: &'a Context<'_>,
+    ids: &'a [String],
+) -> impl Iterator<Item = &'a Value> {
+    ids.iter()
+        .filter_map(|id| context.state.resource(id))
+        .map(|nic| &nic.body)
 }
 
 /// `POST …/attachDetachDataDisks`
@@ -261,7 +265,8 @@ pub(super) fn attach_detach(context: &mut Context<'_>, group: &str, name: &str) 
 
 /// The end of that: it answers with the storage of the machine.
 pub(crate) fn disks_changed(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
-    super::updated(context, id)?;
+    make_data_disks(context, id)?;
+    set_state(context.state.resource_mut(id), "Succeeded");
     Ok(context
         .state
         .resource(id)

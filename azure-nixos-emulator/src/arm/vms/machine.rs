@@ -12,7 +12,7 @@ use super::super::error::ArmError;
 use super::super::id::same;
 use super::super::network::{nic, open_ports, prefixes, public_ip};
 use super::super::own_copy;
-use super::super::skus::Size;
+use super::super::sizes::Size;
 use super::super::{Arm, Context};
 use super::content;
 use super::power::set_power;

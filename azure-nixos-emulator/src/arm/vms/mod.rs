@@ -7,10 +7,14 @@ mod create;
 mod devices;
 mod diagnostics;
 mod generalize;
+mod hardware;
 pub(crate) mod identity;
 mod machine;
 mod power;
+mod resize;
+mod security;
 mod shape;
+mod spot;
 mod view;
 
 use serde_json::{Value, json};
@@ -25,13 +29,14 @@ use super::lro::{Dialect, Work};
 use super::network::nic;
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
-use super::skus::{self, Size};
+use super::sizes::Size;
+use super::skus;
 use crate::state::{Guest, Inner, Power, Resource, State, VmInner};
 
-pub(crate) use self::check::size_for;
 pub(crate) use self::create::created;
 pub(crate) use self::devices::disks_changed;
 pub(crate) use self::generalize::storage_profile;
+pub(crate) use self::hardware::{Wanted, check_acceleration, size_for, size_of};
 pub(crate) use self::machine::{follow as follow_machines, reachable};
 pub(crate) use self::power::{act, power_failed, powered};
 pub(crate) use self::shape::IDENTITY;
@@ -115,15 +120,22 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         return update(context, existing, &body, true);
     }
     identify(&mut body, &put.id);
-    let size = check::size(context, &body, 0)?;
+    let size = hardware::size(context, &body)?;
+    spot::check(&mut body["properties"], size)?;
     let source = check::source(context, &body, size)?;
     check::os_profile(&body, &source)?;
+    check::user_data(&body["properties"])?;
     let interfaces = check::interfaces(context, &body)?;
+    hardware::check_interfaces(size, &id, interfaces.len())?;
+    check_acceleration(size, &id, devices::documents(context, &interfaces))?;
     let data_disks = create::data_disks(context, &body, Some(&source))?;
+    let os_disk = &body["properties"]["storageProfile"]["osDisk"];
+    hardware::check_disks(size, os_disk, &data_disks)?;
     let text = |pointer: &str| body.pointer(pointer)?.as_str().map(ToOwned::to_owned);
     let custom_data = text("/properties/osProfile/customData");
     let guest = Guest {
         admin_password: text("/properties/osProfile/adminPassword"),
+        user_data: text("/properties/userData"),
         ..Guest::default()
     };
     if let Some(given) = body.get("identity") {
@@ -167,21 +179,25 @@ fn update(
     };
     let (old, new) = (&machine.body["properties"], &body["properties"]);
     refuse_changes(old, new, custom_data.as_deref())?;
-    if !new["hardwareProfile"]["vmSize"].is_null() {
-        let before = old["hardwareProfile"]["vmSize"]
-            .as_str()
-            .and_then(Size::find)
-            .map_or(0, |size| size.cores);
-        let mut wanted = body.clone();
-        wanted["location"] = machine.body["location"].clone();
-        let size = check::size(context, &wanted, before)?;
-        machine.body["properties"]["hardwareProfile"]["vmSize"] = json!(size.name);
+    if let Some(zones) = body.get("zones")
+        && machine.body.get("zones") != Some(zones)
+    {
+        return Err(ArmError::property_change("zones"));
+    }
+    let size = &new["hardwareProfile"]["vmSize"];
+    if !size.is_null() {
+        resize::change(context, &mut machine, size)?;
     }
     if let Some(diagnostics) = new.get("diagnosticsProfile") {
         machine.body["properties"]["diagnosticsProfile"] = diagnostics.clone();
     }
     if let Some(tags) = body.get("tags") {
         machine.body["tags"] = tags.clone();
+    }
+    spot::set_price(&mut machine, new)?;
+    check::user_data(new)?;
+    if let (Some(data), Inner::Vm(vm)) = (new["userData"].as_str(), &mut machine.inner) {
+        vm.guest.user_data = Some(data.to_owned());
     }
     let interfaces = &new["networkProfile"]["networkInterfaces"];
     if interfaces.is_array() {
@@ -278,11 +294,32 @@ pub(crate) fn patch(context: &mut Context<'_>, group: &str, name: &str) -> Resul
     update(context, machine, &body, false)
 }
 
-pub(crate) fn updated(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
-    devices::make_data_disks(context, id)?;
+/// The end of a change; `None` while the machine is not there again, as it is with another size.
+pub(crate) fn updated(
+    context: &mut Context<'_>,
+    operation: Uuid,
+    id: &str,
+) -> Option<Result<Option<Value>>> {
+    if let Err(error) = devices::make_data_disks(context, id) {
+        return Some(Err(error));
+    }
+    let starts_again = matches!(
+        context.state.resource(id).map(|machine| &machine.inner),
+        Some(Inner::Vm(vm)) if vm.power == Power::Running && vm.guest.again
+    );
+    if starts_again {
+        if let Err(error) = machine::power(context, operation, id, Power::Running)? {
+            set_state(context.state.resource_mut(id), "Failed");
+            return Some(Err(error));
+        }
+        if let Some(Inner::Vm(vm)) = context.state.resource_mut(id).map(|one| &mut one.inner) {
+            vm.guest.again = false;
+        }
+        power::set_power(context, id, Power::Running);
+    }
     identity::complete(context, id);
     set_state(context.state.resource_mut(id), "Succeeded");
-    Ok(None)
+    Some(Ok(None))
 }
 
 /// Checks the model of a scale set, written as the machine that it describes. What the service adds
@@ -295,11 +332,15 @@ pub(crate) fn check_model(context: &Context<'_>, machine: &mut Value, size: &str
     let Some(size) = Size::find(size) else {
         return Err(ArmError::missing_parameter("sku.name"));
     };
+    spot::check(&mut machine["properties"], size)?;
     let source = check::source(context, machine, size)?;
     check::os_profile(machine, &source)?;
     let networks = machine["properties"]["networkProfile"].clone();
     let hardware = machine["properties"].get("hardwareProfile").cloned();
+    check::user_data(&machine["properties"])?;
     let data_disks = create::data_disks(context, machine, Some(&source))?;
+    let os_disk = &machine["properties"]["storageProfile"]["osDisk"];
+    hardware::check_disks(size, os_disk, &data_disks)?;
     create::fill_in(context, machine, size, &source, &[], data_disks);
     // Those are a machine's own.
     if let Some(properties) = machine["properties"].as_object_mut() {
@@ -319,10 +360,10 @@ pub(crate) fn check_model(context: &Context<'_>, machine: &mut Value, size: &str
     Ok(())
 }
 
-/// The sizes that a machine can be given: all, as a local cluster has room for any.
+/// The sizes that a machine can be given as it is.
 pub(crate) fn available_sizes(context: &Context<'_>, group: &str, name: &str) -> Result {
     let machine = context.existing(group, Kind::Vm, name)?;
-    skus::sizes(machine.body["location"].as_str().unwrap_or_default())
+    Ok(skus::sizes_of(resize::options(machine)))
 }
 
 /// The extensions of a machine: there are none.
@@ -369,6 +410,13 @@ pub(crate) fn get(context: &Context<'_>, group: &str, name: &str) -> Result {
     let expand = context.call.query("$expand").unwrap_or_default();
     if expand.to_ascii_lowercase().contains("instanceview") {
         body["properties"]["instanceView"] = view::of(context, machine);
+    }
+    if let (true, Inner::Vm(vm)) = (
+        expand.to_ascii_lowercase().contains("userdata"),
+        &machine.inner,
+    ) && let Some(data) = &vm.guest.user_data
+    {
+        body["properties"]["userData"] = json!(data);
     }
     Ok(Answer::json(200, body))
 }

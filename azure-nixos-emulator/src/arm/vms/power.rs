@@ -10,7 +10,7 @@ use super::super::error::{ArmError, Origin};
 use super::super::id::Kind;
 use super::super::lro::{Dialect, Work};
 use super::super::resources::set_state;
-use super::{devices, diagnostics, disks_of, generalize, machine};
+use super::{devices, diagnostics, disks_of, generalize, machine, spot};
 use crate::state::{Inner, Power};
 
 /// The power actions.
@@ -24,6 +24,7 @@ pub(crate) fn act(context: &mut Context<'_>, group: &str, name: &str, action: &s
     };
     match action {
         "generalize" => return generalize::generalize(context, &machine),
+        "simulateeviction" => return spot::evict(context, &machine),
         "retrievebootdiagnosticsdata" => return diagnostics::retrieve(context, &machine),
         _ => {}
     }
