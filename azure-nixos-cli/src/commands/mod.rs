@@ -2,6 +2,7 @@
 
 mod boot_vm;
 mod check;
+mod convert;
 #[cfg(feature = "local")]
 mod demo;
 #[cfg(feature = "local")]
@@ -14,6 +15,7 @@ mod upload_vhd;
 
 pub(crate) use boot_vm::boot_vm;
 pub(crate) use check::check;
+pub(crate) use convert::convert;
 #[cfg(feature = "local")]
 pub(crate) use demo::demo;
 #[cfg(feature = "local")]

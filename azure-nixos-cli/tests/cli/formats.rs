@@ -9,7 +9,7 @@ use crate::place::{Place, other};
 use crate::tools::have;
 
 /// Name, format and options for QEMU. Names say nothing of the format, or something wrong.
-const IMAGES: [(&str, &str, &str); 7] = [
+pub(crate) const IMAGES: [(&str, &str, &str); 7] = [
     ("dynamic.vhd", "vpc", "subformat=dynamic,force_size=on"),
     ("dynamic.vhdx", "vhdx", "subformat=dynamic"),
     ("fixed.vhdx", "vhdx", "subformat=fixed,block_size=1M"),
@@ -19,7 +19,7 @@ const IMAGES: [(&str, &str, &str); 7] = [
     ("zstd.raw", "qcow2", "compression_type=zstd,cluster_size=2M"),
 ];
 
-fn convert(place: &Place, from: &Path, to: &str, format: &str, options: &str) {
+pub(crate) fn convert(place: &Place, from: &Path, to: &str, format: &str, options: &str) {
     let to = place.path(to);
     let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> =
         vec![&"convert", &"-f", &"raw", &"-O", &format, &"-o", &options];

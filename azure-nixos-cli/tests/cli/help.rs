@@ -11,6 +11,7 @@ fn help_of_everything() {
         "boot-vm",
         "upload-vhd",
         "inspect",
+        "convert",
         "check",
         "emulator",
         "emulator env",

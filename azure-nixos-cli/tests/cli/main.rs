@@ -10,6 +10,7 @@
 mod azure;
 mod check;
 mod compare;
+mod convert;
 mod demo;
 mod disks;
 mod emulator;

@@ -234,6 +234,14 @@ impl DiskSource for DiskImage {
         self.source().read_exact_at(buffer, offset)
     }
 
+    fn is_sequential(&self) -> bool {
+        self.source().is_sequential()
+    }
+
+    fn known_identity(&self) -> Option<String> {
+        self.source().known_identity()
+    }
+
     fn identity(&self) -> Result<String> {
         self.source().identity()
     }

@@ -353,16 +353,14 @@ fn nonzero<S: DiskSource + ?Sized>(source: &S) -> Result<u64> {
     let mut sum = 0;
     pieces::visit(
         source,
-        |_, bytes, _| -> u64 {
+        |_, bytes, _| {
             // Most pieces of zeros are decided in one go.
             if is_zero(bytes) {
-                return 0;
+                return Ok(0);
             }
             let pages = bytes.chunks(SECTOR as usize);
-            pages
-                .filter(|page| !is_zero(page))
-                .map(|page| page.len() as u64)
-                .sum()
+            let pages = pages.filter(|page| !is_zero(page));
+            Ok(pages.map(|page| page.len() as u64).sum::<u64>())
         },
         |_, bytes| sum += bytes,
     )?;

@@ -2,7 +2,7 @@
 //!
 //! Here live the formats, the VHD footer, the partition probe and the content identity. Nothing
 //! here knows of Azure's services or of how bytes travel. Everything is synchronous: callers in
-//! async code run it on blocking threads.
+//! async code run it on blocking threads. [`Conversion::start`] does that itself.
 //!
 //! | format | read by | feature |
 //! |---|---|---|
@@ -34,6 +34,7 @@
 mod blocks;
 mod buried;
 mod claims;
+mod convert;
 mod detect;
 mod fault;
 mod file;
@@ -60,6 +61,7 @@ pub mod vhd;
 mod vhdx;
 mod zero;
 
+pub use convert::{Conversion, Converted};
 pub use file::ImageFile;
 pub use finding::{Finding, FindingKind, Severity};
 pub use format::Format;
