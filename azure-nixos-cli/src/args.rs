@@ -176,12 +176,18 @@ pub(crate) struct Open {
     /// the image itself says of it is never opened
     #[arg(long, value_name = "FILE")]
     pub(crate) backing_file: Vec<PathBuf>,
+    /// Mend what is wrong with the footer of a VHD and leaves the disk whole, while it is read; the
+    /// file stays as it is
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 impl Open {
     pub(crate) fn options(&self) -> OpenOptions {
         let files = self.backing_file.iter();
-        files.fold(OpenOptions::new(), OpenOptions::backing_file)
+        files
+            .fold(OpenOptions::new(), OpenOptions::backing_file)
+            .repair(self.repair)
     }
 
     /// What an image comes from is known only after its name was looked at.

@@ -182,3 +182,49 @@ fn ctrl_c_leaves_nothing() {
         assert_eq!(left(&place), ["home", "slow.qcow2"]);
     }
 }
+
+#[test]
+fn a_vhd_that_was_enlarged_is_repaired_on_the_way() {
+    let place = Place::new();
+    disks::make(&place.path("disk.raw"), Table::Esp, 24, 9);
+    place.good(&["convert", "disk.raw", "large.vhd"]);
+    let large = fs::File::options()
+        .write(true)
+        .open(place.path("large.vhd"))
+        .unwrap();
+    large.set_len(64 << 20).unwrap();
+    let raw = fs::File::options()
+        .write(true)
+        .open(place.path("disk.raw"))
+        .unwrap();
+    raw.set_len(64 << 20).unwrap();
+    let before = fs::read(place.path("large.vhd")).unwrap();
+
+    let done = place.run(&["convert", "large.vhd", "out.vhd"]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stderr.contains("--repair"), "{}", done.stderr);
+    let done = place.good(&["convert", "--repair", "large.vhd", "out.vhd"]);
+    assert!(
+        done.stderr.contains("footer at byte 25165824"),
+        "{}",
+        done.stderr
+    );
+    assert_holds(&place.path("out.vhd"), &place.path("disk.raw"));
+    let upload = [
+        "--local",
+        "upload-image",
+        "-g",
+        "g",
+        "-n",
+        "web",
+        "--image-file",
+        "large.vhd",
+    ];
+    assert_eq!(place.run(&upload).code(), Some(1));
+    place.good(&[&upload[..], &["--repair"]].concat());
+    assert_holds(&place.image("g", "web"), &place.path("disk.raw"));
+    assert!(fs::read(place.path("large.vhd")).unwrap() == before);
+    let said = place.good(&["inspect", "--repair", "large.vhd"]).stdout;
+    assert!(said.contains("repaired on the way"), "{said}");
+    assert!(said.contains("uploadable   yes"), "{said}");
+}

@@ -10,6 +10,7 @@ use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
 use super::limits::{FOOTER, SECTOR};
+use super::mend;
 use super::options::OpenOptions;
 #[cfg(feature = "qcow2")]
 use super::qcow2;
@@ -36,9 +37,10 @@ pub(super) struct Detection {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Where the content of the disk is, in a format with a block table.
+/// Where the content of the disk is, where it is not simply the file: by a block table, or mended.
 #[derive(Debug)]
 pub(super) enum Layout {
+    Mended(mend::Layout),
     DynamicVhd(dynamic::Layout),
     Vhdx(Box<vhdx::Layout>),
     #[cfg(feature = "qcow2")]
@@ -49,7 +51,7 @@ impl Layout {
     /// Whether images of this kind are read over others.
     pub(super) fn can_have_backing(&self) -> bool {
         match self {
-            Self::DynamicVhd(_) | Self::Vhdx(_) => false,
+            Self::Mended(_) | Self::DynamicVhd(_) | Self::Vhdx(_) => false,
             #[cfg(feature = "qcow2")]
             Self::Qcow2(_) => true,
         }
@@ -58,6 +60,7 @@ impl Layout {
     /// Bytes of the disk.
     fn size(&self) -> u64 {
         match self {
+            Self::Mended(layout) => layout.size,
             Self::DynamicVhd(layout) => layout.size,
             Self::Vhdx(layout) => layout.size,
             #[cfg(feature = "qcow2")]
@@ -110,14 +113,7 @@ pub(super) fn detect(file: &ImageFile, options: &OpenOptions) -> Result<Detectio
     })
 }
 
-fn by_content(
-    file: &ImageFile,
-    #[cfg_attr(
-        not(feature = "qcow2"),
-        expect(unused_variables, reason = "only qcow2 has some")
-    )]
-    options: &OpenOptions,
-) -> Result<Detection> {
+fn by_content(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
     let head = head(file)?;
     let last = last_sector(file)?;
     // A footer at the end wins over whatever the content begins with.
@@ -125,7 +121,7 @@ fn by_content(
         && bytes.starts_with(&Footer::COOKIE)
         && file.length().is_multiple_of(SECTOR)
     {
-        return with_footer(file, &head, offset, &bytes);
+        return with_footer(file, &head, offset, &bytes, options.repair);
     }
     if head.starts_with(&Footer::COOKIE) {
         return Ok(vhd_without_end(file, &head));
@@ -144,7 +140,7 @@ fn by_content(
             _ => Ok(Detection::new(format, None).with(unsupported(file, format))),
         };
     }
-    without_footer(file)
+    without_footer(file, options.repair)
 }
 
 #[cfg(feature = "qcow2")]
@@ -243,7 +239,13 @@ fn misleading_name(file: &ImageFile, format: Format) -> Option<Finding> {
     ))
 }
 
-fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) -> Result<Detection> {
+fn with_footer(
+    file: &ImageFile,
+    head: &[u8],
+    offset: u64,
+    bytes: &[u8; 512],
+    repair: bool,
+) -> Result<Detection> {
     let name = file.path().display();
     let footer = match Footer::parse(bytes) {
         Ok(footer) => footer,
@@ -256,6 +258,27 @@ fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) ->
             };
             let size = (format == Format::FixedVhd).then_some(offset);
             let mut finding = damaged(file, &defect, offset);
+            // Its own words about the size are right, so nothing is missing but a right footer.
+            let whole = format == Format::FixedVhd
+                && matches!(defect, FooterDefect::Checksum { .. })
+                && footer.current_size() == offset
+                && is_plain(head);
+            if whole && repair {
+                finding.severity = Severity::Warning;
+                finding.remedy = format!(
+                    "repaired on the way: the {offset} bytes before it are the disk, and get a new footer; \
+                     the file stays as it is"
+                );
+                return Detection::new(format, size)
+                    .with_footer(offset, footer)
+                    .with(finding)
+                    .with_layout(Ok(Layout::Mended(mend::Layout::before(offset))));
+            }
+            if whole {
+                finding
+                    .remedy
+                    .push_str("; or let that be done on the way: --repair");
+            }
             if format != Format::FixedVhd {
                 // What lies before the footer of such a disk is no raw image.
                 finding.remedy = if head_footer(head).is_some() {
@@ -371,6 +394,11 @@ fn needs_parent(file: &ImageFile, parent: Option<&str>) -> Finding {
     .azure(ONLY_FIXED)
 }
 
+/// Whether the content does not begin like another disk format.
+fn is_plain(head: &[u8]) -> bool {
+    !head.starts_with(&Footer::COOKIE) && Format::by_magic(head).is_none_or(Format::is_compressed)
+}
+
 /// The footer at the beginning of the file, if there is a right one.
 fn head_footer(head: &[u8]) -> Option<Footer> {
     Footer::parse(head.first_chunk()?).ok()
@@ -456,30 +484,13 @@ fn vhd_without_end(file: &ImageFile, head: &[u8]) -> Detection {
 }
 
 /// No footer at the end and no mark at the beginning: raw, unless a footer lies elsewhere.
-fn without_footer(file: &ImageFile) -> Result<Detection> {
+fn without_footer(file: &ImageFile, repair: bool) -> Result<Detection> {
     let name = file.path().display();
     if let Some(finding) = old_footer(file)? {
         return Ok(Detection::new(Format::FixedVhd, None).with(finding));
     }
     if let Some((offset, footer)) = buried::find(file)? {
-        let after = file.length() - offset - FOOTER;
-        return Ok(Detection::new(Format::FixedVhd, Some(offset))
-            .with_footer(offset, footer)
-            .with(
-                Finding::problem(
-                    FindingKind::BuriedFooter,
-                    format!(
-                        "{name} has a VHD footer at byte {offset}, with {after} bytes behind it: \
-                         the file was enlarged after it was converted"
-                    ),
-                    format!(
-                        "enlarge the raw image before it is converted; or cut a copy of the file \
-                         off behind its footer: `truncate -s {} COPY`",
-                        offset + FOOTER
-                    ),
-                )
-                .azure(INVALID_VHD),
-            ));
+        return with_buried_footer(file, offset, footer, repair);
     }
     if let Some(finding) = raw::unaligned(file) {
         return Ok(Detection::new(Format::Raw, None).with(finding));
@@ -490,17 +501,62 @@ fn without_footer(file: &ImageFile) -> Result<Detection> {
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("vhd"));
     if named_vhd {
-        found = found.with(
-            Finding::warning(
-                FindingKind::MissingFooter,
-                format!("{name} is named .vhd, but has no VHD footer"),
-                "it is taken as a raw image and a footer is added on the way; if it was cut off, \
-                 build or fetch it again",
-            )
-            .azure(INVALID_VHD),
-        );
+        let mut finding = Finding::warning(
+            FindingKind::MissingFooter,
+            format!("{name} is named .vhd, but has no VHD footer"),
+            "it is taken as a raw image and a footer is added on the way; if it was cut off, \
+             build or fetch it again",
+        )
+        .azure(INVALID_VHD);
+        if repair {
+            finding.severity = Severity::Note;
+            finding.remedy =
+                "repaired on the way: all of it is the disk, and gets a footer; the file \
+                              stays as it is"
+                    .to_owned();
+        }
+        found = found.with(finding);
     }
     Ok(found)
+}
+
+/// A footer inside the file. What lies behind it is part of the disk, or nobody knows what.
+fn with_buried_footer(
+    file: &ImageFile,
+    offset: u64,
+    footer: Footer,
+    repair: bool,
+) -> Result<Detection> {
+    let name = file.path().display();
+    let after = file.length() - offset - FOOTER;
+    let what = format!(
+        "{name} has a VHD footer at byte {offset}, with {after} bytes behind it: the file was \
+         enlarged after it was converted"
+    );
+    let cut = format!(
+        "enlarge the raw image before it is converted; or cut a copy of the file off behind its \
+         footer: `truncate -s {} COPY`",
+        offset + FOOTER
+    );
+    let found = Detection::new(Format::FixedVhd, Some(offset)).with_footer(offset, footer);
+    let problem =
+        |what, remedy| Finding::problem(FindingKind::BuriedFooter, what, remedy).azure(INVALID_VHD);
+    if !repair {
+        let remedy = format!("let it be repaired on the way: --repair; or {cut}");
+        return Ok(found.with(problem(what, remedy)));
+    }
+    let Some(layout) = mend::Layout::around(file, offset)? else {
+        let what = format!("{what}, and then written to, so that it cannot be repaired");
+        return Ok(found.with(problem(what, cut)));
+    };
+    let mut finding = problem(what, String::new());
+    finding.severity = Severity::Warning;
+    finding.remedy = format!(
+        "repaired on the way: the disk has all the {} bytes, zeros where that footer is, and a new \
+         footer behind them; the file stays as it is",
+        layout.size
+    );
+    found.with(finding).with_layout(Ok(Layout::Mended(layout)))
 }
 
 /// Virtual PC before 2004 wrote footers of 511 bytes.

@@ -7,6 +7,7 @@ use super::detect::{Detection, Layout, detect};
 use super::file::ImageFile;
 use super::finding::Finding;
 use super::format::Format;
+use super::mend::Mended;
 use super::options::OpenOptions;
 #[cfg(feature = "qcow2")]
 use super::qcow2::{self, Qcow2};
@@ -35,6 +36,7 @@ pub struct DiskImage {
 #[derive(Debug)]
 enum Content {
     Raw(RawImage),
+    Mended(Mended),
     FixedVhd(Box<FixedVhd>),
     DynamicVhd(DynamicVhd),
     Vhdx(Box<Vhdx>),
@@ -71,6 +73,7 @@ impl Content {
             no_backing(&file, options)?;
         }
         Ok(match layout {
+            Layout::Mended(layout) => Self::Mended(Mended::new(file, layout)),
             Layout::DynamicVhd(layout) => Self::DynamicVhd(DynamicVhd::new(file, layout)),
             Layout::Vhdx(layout) => Self::Vhdx(Box::new(Vhdx::new(file, *layout))),
             #[cfg(feature = "qcow2")]
@@ -144,6 +147,7 @@ pub(super) fn with_layout(
 ) -> Result<Box<dyn DiskSource>> {
     Ok(match Content::with_layout(file, layout, options)? {
         Content::Raw(image) => Box::new(image),
+        Content::Mended(image) => Box::new(image),
         Content::FixedVhd(image) => image,
         Content::DynamicVhd(image) => Box::new(image),
         Content::Vhdx(image) => image,
@@ -195,6 +199,7 @@ impl DiskImage {
     pub fn file(&self) -> &ImageFile {
         match &self.content {
             Content::Raw(image) => image.file(),
+            Content::Mended(image) => image.file(),
             Content::FixedVhd(image) => image.file(),
             Content::DynamicVhd(image) => image.file(),
             Content::Vhdx(image) => image.file(),
@@ -212,6 +217,7 @@ impl DiskImage {
     fn source(&self) -> &dyn DiskSource {
         match &self.content {
             Content::Raw(image) => image,
+            Content::Mended(image) => image,
             Content::FixedVhd(image) => image.as_ref(),
             Content::DynamicVhd(image) => image,
             Content::Vhdx(image) => image.as_ref(),

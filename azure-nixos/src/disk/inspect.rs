@@ -98,8 +98,9 @@ pub struct ContainerReport {
 }
 
 impl ContainerReport {
-    fn new(layout: &Layout) -> Self {
-        match layout {
+    fn new(layout: &Layout) -> Option<Self> {
+        Some(match layout {
+            Layout::Mended(_) => return None,
             Layout::DynamicVhd(layout) => Self {
                 block_size: layout.block,
                 creator: None,
@@ -120,7 +121,7 @@ impl ContainerReport {
                     layout.packing.as_str()
                 )),
             },
-        }
+        })
     }
 }
 
@@ -245,7 +246,7 @@ pub fn inspect_with(
         virtual_size,
         upload_size: None,
         mib_aligned: None,
-        container: layout.as_ref().map(ContainerReport::new),
+        container: layout.as_ref().and_then(ContainerReport::new),
         content: None,
         footer: footer.map(|(offset, footer)| FooterReport::new(offset, &footer)),
         partitions: None,

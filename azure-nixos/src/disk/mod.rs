@@ -48,6 +48,7 @@ mod image;
 mod inspect;
 pub mod limits;
 mod memory;
+mod mend;
 mod options;
 mod partition;
 mod pieces;

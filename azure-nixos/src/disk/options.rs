@@ -17,10 +17,14 @@ pub struct OpenOptions {
     /// The images below one that holds only differences, the nearest first. What the image itself
     /// says of where they are is never followed. Default: none.
     pub backing_files: Vec<PathBuf>,
+    /// Whether damage is mended that leaves the disk whole: a VHD footer that is missing, inside the
+    /// file, or damaged itself. It is done while the image is read; the file stays as it is. What cannot
+    /// be mended without guessing is refused all the same. Default: no.
+    pub repair: bool,
 }
 
 impl OpenOptions {
-    /// No backing files.
+    /// No backing files, nothing repaired.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -31,6 +35,21 @@ impl OpenOptions {
     #[must_use]
     pub fn backing_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.backing_files.push(path.into());
+        self
+    }
+
+    /// Whether damage is mended that leaves the disk whole, see [`repair`](Self::repair).
+    ///
+    /// ```no_run
+    /// use azure_nixos::disk::{DiskImage, OpenOptions};
+    ///
+    /// // Enlarged after it was converted: refused without.
+    /// let image = DiskImage::open_with("nixos.vhd", &OpenOptions::new().repair(true))?;
+    /// # Ok::<(), azure_nixos::Error>(())
+    /// ```
+    #[must_use]
+    pub fn repair(mut self, repair: bool) -> Self {
+        self.repair = repair;
         self
     }
 }
