@@ -99,6 +99,26 @@ Nothing is changed anywhere. The exit status is 1 when something would stop an u
 not be found out do not count. With -o json, one object: would_stop, and items of topic, outcome (passed, warning, \
 failed, not-checked), found and to_do.";
 
+const LIST_VMS_JSON: &str = "\
+On a terminal a table; elsewhere the same columns with tabs between them and no heading: name, group, location, \
+size, state, address. With -o json, one object: machines, a list of what show-vm prints.";
+
+const MACHINE_JSON: &str = "\
+With -o json, one object: vm_id, name, resource_group, location, zone, size, provisioning_state, power_state, \
+public_ips, private_ips, admin_username, image_id, disks, tags, made_here, boot_diagnostics.";
+
+const CHANGED_JSON: &str = "\
+Prints the id of the machine. With -o json, one object: what show-vm prints, as it is afterwards, and notes.";
+
+const DELETE_VM_JSON: &str = "\
+Says first what goes and what stays, and asks. What others use by now stays, and so does the resource group. \
+It can be run again when it was interrupted. Prints the ids of what was deleted. With -o json, one object: name, \
+resource_group, deleted, stays (id, reason).";
+
+const SERIAL_LOG_JSON: &str = "\
+Control characters are made visible on a terminal and left alone elsewhere; colours are kept. With -o json, one \
+object a line: text, or restarted when the log was cut or began anew and follows from its beginning.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build or take a disk image and register it as an image on Azure
@@ -107,6 +127,30 @@ pub(crate) enum Command {
     /// Make and start a machine from an image
     #[command(after_help = BOOT_VM_JSON)]
     BootVm(Box<BootVm>),
+    /// List machines, whoever made them
+    #[command(after_help = LIST_VMS_JSON)]
+    ListVms(ListVms),
+    /// Show a machine
+    #[command(after_help = MACHINE_JSON)]
+    ShowVm(ShowVm),
+    /// Start a machine
+    #[command(after_help = CHANGED_JSON)]
+    Start(Start),
+    /// Stop a machine and deallocate it, so that only its disks and a static address cost
+    #[command(after_help = CHANGED_JSON)]
+    Stop(Stop),
+    /// Restart a machine
+    #[command(after_help = CHANGED_JSON)]
+    Restart(Restart),
+    /// Give a machine another size; it is restarted, and deallocated if Azure needs that
+    #[command(after_help = CHANGED_JSON)]
+    Resize(Resize),
+    /// Delete a machine and what was made for it, and nothing else
+    #[command(after_help = DELETE_VM_JSON)]
+    DeleteVm(DeleteVm),
+    /// Print what the serial console of a machine has said
+    #[command(after_help = SERIAL_LOG_JSON)]
+    SerialLog(SerialLog),
     /// Upload a disk image to a managed disk, or to wherever an access URL leads
     #[command(after_help = UPLOAD_VHD_JSON)]
     UploadVhd(Box<UploadVhd>),
@@ -247,6 +291,89 @@ pub(crate) struct BootVm {
 
 // The help above says the number in words.
 const _: () = assert!(DEFAULT_OS_DISK_GB == 42);
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListVms {
+    /// Resource group [default: all of the subscription]
+    #[arg(short = 'g', long, value_name = "GROUP")]
+    pub(crate) resource_group: Option<String>,
+}
+
+/// Which machine is meant.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WhichVm {
+    /// Resource group of the machine
+    #[arg(short = 'g', long, value_name = "GROUP")]
+    pub(crate) resource_group: String,
+    /// Name of the machine
+    #[arg(
+        short = 'n',
+        long = "vm-name",
+        visible_alias = "name",
+        value_name = "NAME"
+    )]
+    pub(crate) name: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShowVm {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+    /// Power it off only: it starts again for certain, and costs as if it ran
+    #[arg(long)]
+    pub(crate) keep_allocated: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Restart {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Resize {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+    /// Size that it is to have
+    #[arg(short = 's', long, value_name = "SIZE")]
+    pub(crate) vm_size: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DeleteVm {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+    /// Do not ask; without a terminal nobody can be asked
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SerialLog {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+    /// Go on with what it says, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Begin so many lines before the end
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<u64>,
+    /// Turn the boot diagnostics of the machine on first, which keep the log
+    #[arg(long)]
+    pub(crate) enable: bool,
+}
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UploadVhd {
@@ -515,6 +642,9 @@ mod tests {
             "upload-vhd f -g g",
             "boot-vm -g g -i i",
             "boot-vm -g g -i i -n n -d 0",
+            "show-vm -n n",
+            "resize -g g -n n",
+            "serial-log -g g -n n --tail -1",
             "inspect f --local --subscription x",
             "check --no-azure --no-nix",
             "check --no-azure -g g",

@@ -6,10 +6,12 @@ mod args;
 mod boot_opts;
 mod commands;
 mod connect;
+mod interrupt;
 mod nix_opts;
 mod output;
 mod progress;
 mod run;
+mod terminal;
 mod transfer;
 
 use std::process::ExitCode;

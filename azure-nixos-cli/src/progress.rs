@@ -9,8 +9,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::ProgressMode;
+use crate::interrupt::Interrupts;
 use crate::output;
-use crate::run::Interrupts;
 
 /// Time between two lines about the same upload.
 const EVERY: Duration = Duration::from_secs(5);

@@ -1,8 +1,6 @@
 //! From arguments to an exit status.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use azure_nixos::{CancelHandle, Error, Handle};
+use azure_nixos::{Error, Handle};
 
 use crate::args::{Cli, Command};
 use crate::commands;
@@ -37,6 +35,14 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
     let result = match cli.command {
         Command::UploadImage(args) => commands::upload_image(global, *args, console).await,
         Command::BootVm(args) => commands::boot_vm(global, *args, console).await,
+        Command::ListVms(args) => commands::list_vms(global, &args).await,
+        Command::ShowVm(args) => commands::show_vm(global, args.vm).await,
+        Command::Start(args) => commands::start(global, args.vm, console).await,
+        Command::Stop(args) => commands::stop(global, args, console).await,
+        Command::Restart(args) => commands::restart(global, args.vm, console).await,
+        Command::Resize(args) => commands::resize(global, args, console).await,
+        Command::DeleteVm(args) => commands::delete_vm(global, args, console).await,
+        Command::SerialLog(args) => commands::serial_log(global, args, console).await,
         Command::UploadVhd(args) => commands::upload_vhd(global, *args, console).await,
         Command::Inspect(args) => commands::inspect(global, args).await,
         Command::Convert(args) => commands::convert(global, args, console).await,
@@ -70,12 +76,30 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
     }
 }
 
-/// Follows an operation to its end. Ctrl-C meanwhile is [`Interrupts`]' business.
+/// What is said when an operation is cancelled that makes things.
+const UNDONE: &str = "cancelling; what was made is taken away (Ctrl-C again ends at once)";
+
+/// The same of one that makes nothing.
+pub(crate) const STOPPED: &str = "cancelling (Ctrl-C again ends at once)";
+
+/// Follows an operation to its end. Ctrl-C meanwhile is the business of
+/// [`Interrupts`](crate::interrupt::Interrupts).
 pub(crate) async fn follow<T: Send + 'static>(
-    mut handle: Handle<T>,
+    handle: Handle<T>,
     console: &Console,
 ) -> Result<T, Error> {
-    console.interrupts.watch(handle.cancellation_token());
+    follow_saying(handle, console, UNDONE).await
+}
+
+/// The same, with words of its own for Ctrl-C.
+pub(crate) async fn follow_saying<T: Send + 'static>(
+    mut handle: Handle<T>,
+    console: &Console,
+    cancelling: &'static str,
+) -> Result<T, Error> {
+    console
+        .interrupts
+        .watch(handle.cancellation_token(), cancelling);
     let mut view = console.view();
     while let Some(progress) = handle.progress().changed().await {
         view.show(&progress);
@@ -84,71 +108,4 @@ pub(crate) async fn follow<T: Send + 'static>(
     let result = handle.join().await;
     console.interrupts.unwatch();
     result
-}
-
-/// What Ctrl-C does. The first one cancels the operation that runs, which takes away what it made;
-/// the second, and one while no operation runs, ends the program at once.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Interrupts(Arc<Mutex<Watched>>);
-
-#[derive(Debug, Default)]
-struct Watched {
-    listening: bool,
-    running: Option<CancelHandle>,
-}
-
-impl Interrupts {
-    fn watch(&self, operation: CancelHandle) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.running = Some(operation);
-        if !watched.listening {
-            watched.listening = true;
-            let own = self.clone();
-            tokio::spawn(async move {
-                loop {
-                    interrupted().await;
-                    own.interrupt();
-                }
-            });
-        }
-    }
-
-    fn unwatch(&self) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.running = None;
-    }
-
-    fn interrupt(&self) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match watched.running.take() {
-            Some(operation) => {
-                output::note("cancelling; what was made is taken away (Ctrl-C again ends at once)");
-                operation.cancel();
-            }
-            None => {
-                output::note("ended at once; something may be left behind");
-                std::process::exit(i32::from(CANCELLED));
-            }
-        }
-    }
-}
-
-/// Ctrl-C, or a polite request to end.
-pub(crate) async fn interrupted() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => {
-            if result.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        () = terminate => {}
-    }
 }

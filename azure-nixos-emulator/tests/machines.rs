@@ -345,3 +345,50 @@ async fn rules_of_a_security_group_are_set_one_by_one() {
     assert_eq!(client.get(&nsg, newest).await.status, 200);
     emulator.stop().await;
 }
+
+#[tokio::test]
+async fn the_states_of_all_machines_come_in_one_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_emulator, client) = started(dir.path()).await;
+    client.make_network("rg", "db").await;
+    let body = client.vm("rg", "db", "nixos");
+    let made = client.put(&vm("rg", "db"), COMPUTE, body).await;
+    client.succeed(made).await;
+    let stopped = client
+        .call(
+            "POST",
+            &format!("{}/deallocate", vm("rg", "db")),
+            COMPUTE,
+            None,
+        )
+        .await;
+    assert_eq!(stopped.status, 202, "{}", stopped.body);
+    client.follow(&stopped).await;
+
+    let all = "/providers/Microsoft.Compute/virtualMachines";
+    let list = client.get(&format!("{all}?statusOnly=true"), COMPUTE).await;
+    assert_eq!(list.status, 200, "{}", list.body);
+    let states: Vec<Value> = list.body["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let statuses = &one["properties"]["instanceView"]["statuses"];
+            json!([one["name"], statuses[1]["code"]])
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            json!(["db", "PowerState/deallocated"]),
+            json!(["web", "PowerState/running"])
+        ]
+    );
+    // It is no description, and the description has no status.
+    assert!(list.body["value"][0]["properties"]["hardwareProfile"].is_null());
+    for query in ["", "?statusOnly=false"] {
+        let list = client.get(&format!("{all}{query}"), COMPUTE).await;
+        let first = &list.body["value"][0]["properties"];
+        assert!(first["hardwareProfile"].is_object() && first["instanceView"].is_null());
+    }
+}

@@ -37,6 +37,14 @@ pub enum Phase {
     CreatingNetwork,
     /// The machine is being made and started.
     CreatingVm,
+    /// A machine that exists is being started.
+    StartingVm,
+    /// A machine is being stopped.
+    StoppingVm,
+    /// A machine is being changed: its size, its settings.
+    ChangingVm,
+    /// A machine and what was made for it are being deleted.
+    Deleting,
     /// The machine exists; what it is like is being asked.
     Waiting,
     /// Something failed or was cancelled, and what was made is taken away again.
@@ -62,6 +70,10 @@ impl Phase {
             Self::CreatingImage => "creating image",
             Self::CreatingNetwork => "creating network",
             Self::CreatingVm => "creating machine",
+            Self::StartingVm => "starting machine",
+            Self::StoppingVm => "stopping machine",
+            Self::ChangingVm => "changing machine",
+            Self::Deleting => "deleting",
             Self::Waiting => "waiting",
             Self::Undoing => "undoing",
             Self::Done => "done",

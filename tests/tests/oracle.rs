@@ -15,7 +15,7 @@ use azure_mgmt_compute::package_2024_07_01::models;
 use azure_nixos::arm::Client;
 use azure_nixos::arm::compute::{Disk, Image, VirtualMachine};
 use azure_nixos::image::ImageSource;
-use azure_nixos::vm::{ImageReference, SshKey};
+use azure_nixos::vm::{ImageReference, Machines, SshKey};
 use azure_nixos::{Generation, ImageBuilder, VmBuilder};
 use azure_nixos_emulator::RecordedRequest;
 use azure_nixos_tests::disks::{self, Table};
@@ -171,6 +171,30 @@ async fn every_body_for_compute_is_read_without_loss() {
         ("machine", 2),
     ]);
     assert_eq!(judged, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_of_a_machine_is_read_without_loss() {
+    let local = Local::start().await;
+    let before = within(100, "the road", requests(&local)).await.len();
+    let machine = Machines::new(&local.azure).machine("machines", "all");
+    machine.resize("Standard_B2s").await.unwrap();
+    machine.enable_boot_diagnostics().await.unwrap();
+    let requests = local.emulator.requests();
+    let bodies: Vec<&Value> = requests[before..]
+        .iter()
+        .filter_map(|request| request.body.as_ref())
+        .collect();
+    for body in &bodies {
+        judge::<models::VirtualMachineUpdate>(body);
+    }
+    assert_eq!(
+        bodies,
+        [
+            &json!({ "properties": { "hardwareProfile": { "vmSize": "Standard_B2s" } } }),
+            &json!({ "properties": { "diagnosticsProfile": { "bootDiagnostics": { "enabled": true } } } }),
+        ]
+    );
 }
 
 /// The judge can say no: a field that Microsoft's model does not know is lost in it.

@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::emulator_env::env;
 use crate::args::{BootHow, Emulator as Args, EmulatorCommand, Format, Global, Speed};
 use crate::connect::local;
+use crate::interrupt::Signals;
 use crate::output;
-use crate::run::{Failure, interrupted};
+use crate::run::Failure;
 
 /// A server is started to stay: what holds its directory is no command that is over in a moment.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -67,6 +68,8 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
         .start()
         .await
         .map_err(|error| Failure::Other(format!("cannot start the local Azure: {error}")))?;
+    // Whoever reads what follows may end it at once.
+    let mut signals = Signals::listen();
     let shown = Shown {
         arm: emulator.arm_url(),
         blob: emulator.blob_url(),
@@ -95,7 +98,7 @@ pub(crate) async fn emulator(global: &Global, args: Args) -> Result<u8, Failure>
         }
     }
     output::note(&format!("serving {} until Ctrl-C", directory.display()));
-    interrupted().await;
+    signals.next().await;
     emulator.stop().await;
     Ok(0)
 }

@@ -1,8 +1,10 @@
 //! One file per command.
 
 mod boot_vm;
+mod change_vm;
 mod check;
 mod convert;
+mod delete_vm;
 #[cfg(feature = "local")]
 mod demo;
 #[cfg(feature = "local")]
@@ -10,17 +12,25 @@ mod emulator;
 #[cfg(feature = "local")]
 mod emulator_env;
 mod inspect;
+mod list_vms;
+mod serial_log;
+mod show_vm;
 mod upload_image;
 mod upload_vhd;
 
 pub(crate) use boot_vm::boot_vm;
+pub(crate) use change_vm::{resize, restart, start, stop};
 pub(crate) use check::check;
 pub(crate) use convert::convert;
+pub(crate) use delete_vm::delete_vm;
 #[cfg(feature = "local")]
 pub(crate) use demo::demo;
 #[cfg(feature = "local")]
 pub(crate) use emulator::emulator;
 pub(crate) use inspect::inspect;
+pub(crate) use list_vms::list_vms;
+pub(crate) use serial_log::serial_log;
+pub(crate) use show_vm::show_vm;
 pub(crate) use upload_image::upload_image;
 pub(crate) use upload_vhd::upload_vhd;
 

@@ -17,6 +17,7 @@ mod emulator;
 mod faults;
 mod formats;
 mod help;
+mod machines;
 mod mistakes;
 mod nix;
 mod page_blob;

@@ -191,3 +191,59 @@ async fn nothing_of_the_road_at_its_loudest() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_the_access_to_a_serial_log_at_its_loudest() {
+    let place = Place::new();
+    disks::make(&place.path("disk.raw"), Table::Mbr, 24, 4);
+    let azure = Azure::start(&place).await;
+    let upload = [
+        "upload-image",
+        "-g",
+        "g",
+        "-n",
+        "web",
+        "--image-file",
+        "disk.raw",
+    ];
+    assert_eq!(azure.run(&place, &upload).code(), Some(0));
+    let boot = ["boot-vm", "-g", "g", "-i", "web", "-n", "web-1"];
+    assert_eq!(azure.run(&place, &boot).code(), Some(0));
+    let machine = "/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web-1";
+    let secrets = Secrets(vec![
+        ("the client secret", azure.emulator.client_secret()),
+        ("the word before a token", "Bearer ey".to_owned()),
+    ]);
+    let log = ["-vvv", "serial-log", "--enable", "-g", "g", "-n", "web-1"];
+    let done = azure.run(&place, &log);
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    secrets.assert_kept(&done);
+
+    // An access of the same kind: its signature is another one, its beginning the same for all.
+    let path = format!("{machine}/retrieveBootDiagnosticsData?api-version=2024-07-01");
+    let granted = azure.arm("POST", &path, None).await;
+    let url = granted["serialConsoleLogBlobUri"].as_str().unwrap();
+    assert!(url.contains("sig="), "{url}");
+    let directory = place
+        .path("azure/machines")
+        .join(url.split('/').nth(3).unwrap());
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("serialconsole.log"), "it boots\n").unwrap();
+    for rule in [
+        FaultRule::new(Plane::Blob).times(3).reset_before(),
+        FaultRule::new(Plane::Blob).respond(403, "AuthorizationFailure"),
+        FaultRule::new(Plane::Blob).respond(400, "InvalidHeaderValue"),
+        FaultRule::new(Plane::Blob).times(1).half_body(),
+    ] {
+        azure.emulator.faults().add(rule);
+        let done = azure.run(&place, &log);
+        secrets.assert_kept(&done);
+        azure.emulator.faults().clear();
+    }
+    let done = azure.run(
+        &place,
+        &["-vvv", "delete-vm", "--yes", "-g", "g", "-n", "web-1"],
+    );
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    secrets.assert_kept(&done);
+}

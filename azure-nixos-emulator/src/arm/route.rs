@@ -139,6 +139,9 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             let (kind, ..) = kind(context, parts[3], &parts[4..])?;
             versions::check(kind.namespace(), kind.short(), version)?;
             require_get(&call.method)?;
+            if kind == Kind::Vm {
+                return vms::list_all(context);
+            }
             context.list(None, kind, "")
         }
         // Lists of operations are still asked for at their old place.

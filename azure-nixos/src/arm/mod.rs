@@ -16,6 +16,7 @@ mod id;
 mod names;
 pub mod network;
 mod operation;
+mod parts;
 #[cfg(test)]
 pub(crate) mod replay;
 mod resources;
@@ -27,6 +28,7 @@ pub use error::ServiceError;
 pub use id::{Location, ResourceId};
 pub use names::Named;
 pub use operation::Operation;
+pub(crate) use parts::{Part, PartKind};
 pub(crate) use resources::nearest;
 pub use resources::{AnyResource, Provider, ProviderType, Region, ResourceGroup, SubscriptionInfo};
 pub(crate) use usages::ALL_CORES;

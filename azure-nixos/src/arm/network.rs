@@ -10,7 +10,7 @@ use super::names::Named;
 use super::{Client, Operation, ResourceId};
 use crate::Result;
 
-const API: &str = "2024-01-01";
+pub(super) const NETWORK_API: &str = "2024-01-01";
 
 pub(crate) const VIRTUAL_NETWORKS: &str = "Microsoft.Network/virtualNetworks";
 pub(crate) const SECURITY_GROUPS: &str = "Microsoft.Network/networkSecurityGroups";
@@ -305,7 +305,7 @@ impl Interface {
 impl Client {
     fn network_url<P: NetworkProperties>(&self, group: &str, name: &str) -> url::Url {
         let id = self.resource_id(group, P::KIND, name);
-        self.url(id.as_str(), API, &[])
+        self.url(id.as_str(), NETWORK_API, &[])
     }
 
     /// A resource of the network provider, if it exists.

@@ -257,6 +257,24 @@ impl Client {
         .await
     }
 
+    /// What is in a resource group and bears a tag with this value.
+    pub(crate) async fn tagged_in(
+        &self,
+        group: &str,
+        tag: &str,
+        value: &str,
+    ) -> Result<Vec<AnyResource>> {
+        let id = ResourceId::group(self.subscription_id(), group);
+        // A quote in a text of a filter is written twice.
+        let value = value.replace('\'', "''");
+        let filter = format!("tagName eq '{tag}' and tagValue eq '{value}'");
+        self.list(
+            self.url(&format!("{id}/resources"), GROUPS, &[("$filter", &filter)]),
+            &format!("list what is in the resource group {group}"),
+        )
+        .await
+    }
+
     /// Registers a resource provider with the subscription and waits until that is done.
     ///
     /// # Errors

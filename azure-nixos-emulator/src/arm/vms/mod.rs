@@ -20,7 +20,7 @@ use super::Context;
 use super::answer::{Answer, Result};
 use super::disks;
 use super::error::{ArmError, Origin};
-use super::id::{Kind, same};
+use super::id::{Kind, ResourceId, same};
 use super::lro::{Dialect, Work};
 use super::network::nic;
 use super::resources::{check_tags, identify, set_state};
@@ -329,6 +329,37 @@ pub(crate) fn available_sizes(context: &Context<'_>, group: &str, name: &str) ->
 pub(crate) fn extensions(context: &Context<'_>, group: &str, name: &str) -> Result {
     context.existing(group, Kind::Vm, name)?;
     Ok(Answer::json(200, json!({ "value": [] })))
+}
+
+/// All machines of the subscription, or with `statusOnly` how each of them is doing.
+///
+/// The documentation says of that no more than that it fetches the run time status. So what else there
+/// is of a machine is left out, but for what says which one it is.
+pub(crate) fn list_all(context: &Context<'_>) -> Result {
+    let status_only = context.call.query("statusOnly").unwrap_or_default();
+    if !status_only.eq_ignore_ascii_case("true") {
+        return context.list(None, Kind::Vm, "");
+    }
+    let machines = context.state.resources.values();
+    let found: Vec<Value> = machines
+        .filter(|resource| matches!(resource.inner, Inner::Vm(_)))
+        .filter(|resource| ResourceId::parse(&resource.id).is_some_and(|id| id.kind == Kind::Vm))
+        .map(|machine| {
+            let body = &machine.body;
+            json!({
+                "id": machine.id,
+                "name": body["name"],
+                "type": body["type"],
+                "location": body["location"],
+                "properties": {
+                    "vmId": body["properties"]["vmId"],
+                    "provisioningState": body["properties"]["provisioningState"],
+                    "instanceView": view::of(context, machine),
+                },
+            })
+        })
+        .collect();
+    Ok(Answer::json(200, json!({ "value": found })))
 }
 
 /// GET of a machine, with its instance view where `$expand` asks for it.

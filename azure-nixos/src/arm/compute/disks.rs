@@ -16,7 +16,7 @@ use super::super::{Client, Operation, ResourceId};
 use super::DISKS;
 use crate::{Generation, Result, SasUrl};
 
-const API: &str = "2023-10-02";
+pub(in crate::arm) const API: &str = "2023-10-02";
 
 /// A managed disk.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

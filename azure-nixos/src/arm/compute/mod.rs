@@ -2,11 +2,14 @@
 
 mod disks;
 mod images;
+mod machines;
 mod skus;
 mod virtual_machines;
 
+pub(super) use disks::API as DISKS_API;
 pub use disks::{CreationData, Disk, DiskProperties, DiskSku, DiskState};
 pub use images::{Image, ImageOsDisk, ImageProperties, ImageStorageProfile};
+pub(crate) use machines::{Existing, PowerAction};
 pub use skus::{Capability, Restriction, RestrictionInfo, VmSize};
 pub use virtual_machines::{
     HardwareProfile, ImageReference, InterfaceReference, InterfaceReferenceProperties,

@@ -1,0 +1,215 @@
+//! [`MachineDelete`]: a machine is deleted with what was made for it, and nothing else is.
+
+mod plan;
+mod run;
+
+use std::future::IntoFuture;
+
+use futures::future::BoxFuture;
+
+use self::plan::{Decision, Found, Planned};
+pub use self::plan::{Stays, Thing};
+use super::builder::VM_TAG;
+use super::machines::{check_names, not_found};
+use crate::arm::compute::VIRTUAL_MACHINES;
+use crate::arm::{Client, Part, PartKind, ResourceId};
+use crate::azure::Azure;
+use crate::handle::Handle;
+use crate::progress::Phase;
+use crate::{Error, ErrorKind, Result};
+
+/// The deletion of a machine. Await it, [`start`](Self::start) it for a handle, or ask for its
+/// [`plan`](Self::plan) first.
+///
+/// With the machine goes what was made for it: what bears the tag `azure-nixos-vm` with its name, and
+/// what its own description says to go with it. Of that, what something else uses by now stays, and
+/// the result says why. What others made stays. The resource group is never deleted.
+///
+/// It can be repeated: what is gone is gone, and the rest is found by its tag when the machine itself
+/// is gone already.
+///
+/// # Cancellation
+/// Dropping the future or cancelling the handle stops before the next thing is deleted, and the error
+/// names what is left. The deletion of what is being deleted goes on at Azure's end.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is deleted until it is awaited or started"]
+pub struct MachineDelete {
+    azure: Azure,
+    group: String,
+    name: String,
+}
+
+/// What a deletion will delete and what it will leave. Await it or [`start`](Self::start) it to have
+/// that done; drop it and nothing happens.
+///
+/// Nothing but what it names is deleted, whatever was made meanwhile. A machine that was made anew
+/// under the name is left.
+///
+/// # Cancellation
+/// As [`MachineDelete`].
+#[derive(Debug)]
+#[must_use = "a plan does nothing until it is awaited or started"]
+pub struct DeletePlan {
+    client: Client,
+    group: String,
+    name: String,
+    /// Of the machine, to recognise it.
+    vm_id: Option<String>,
+    goes: Vec<Planned>,
+    stays: Vec<Stays>,
+}
+
+/// What became of a machine that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeletedMachine {
+    /// Its name.
+    pub name: String,
+    /// The resource group that it was in.
+    pub resource_group: String,
+    /// What does not exist any more, in the order in which it went.
+    pub deleted: Vec<Thing>,
+    /// What was left, and why.
+    pub stays: Vec<Stays>,
+}
+
+impl MachineDelete {
+    /// The deletion of a machine of this name in this group. Upper and lower case are the same.
+    pub fn new(azure: &Azure, group: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            azure: azure.clone(),
+            group: group.into(),
+            name: name.into(),
+        }
+    }
+
+    /// Looks at what there is, and deletes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is neither such a machine nor anything that was made for
+    /// it, with the names that there are as the hint.
+    ///
+    /// # Cancellation
+    /// Safe to drop: nothing is changed.
+    pub async fn plan(&self) -> Result<DeletePlan> {
+        check_names(&self.group, &self.name)?;
+        let client = Client::new(&self.azure)?;
+        let (group, name) = (&self.group, &self.name);
+        let (machine, parts, strange) = futures::try_join!(
+            client.machine(group, name),
+            parts(&client, group),
+            strange(&client, group, name),
+        )?;
+        let found = Found {
+            id: client.resource_id(group, VIRTUAL_MACHINES, name),
+            machine,
+            parts,
+            strange,
+        };
+        let Decision { goes, stays } = found.decide();
+        if goes.is_empty() && stays.is_empty() {
+            return Err(not_found(&client, group, name).await);
+        }
+        let machine = found.machine.unwrap_or_default();
+        let spelt = machine.id.as_ref().and_then(ResourceId::resource_group);
+        Ok(DeletePlan {
+            group: spelt.unwrap_or(group).to_owned(),
+            name: machine.name.unwrap_or_else(|| name.clone()),
+            vm_id: machine.properties.vm_id,
+            client,
+            goes,
+            stays,
+        })
+    }
+
+    /// Plans and deletes.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Handle<DeletedMachine> {
+        Handle::spawn(|work| async move {
+            work.progress.phase(Phase::Checking, self.name.clone());
+            let plan = work.interruptible(Box::pin(self.plan())).await?;
+            Box::pin(plan.run(work)).await
+        })
+    }
+}
+
+impl IntoFuture for MachineDelete {
+    type Output = Result<DeletedMachine>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.start().join().await })
+    }
+}
+
+impl DeletePlan {
+    /// The name of the machine.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What will be deleted, in this order.
+    pub fn goes(&self) -> impl ExactSizeIterator<Item = &Thing> {
+        self.goes.iter().map(|planned| &planned.thing)
+    }
+
+    /// What will be left, and why.
+    #[must_use]
+    pub fn stays(&self) -> &[Stays] {
+        &self.stays
+    }
+
+    /// Deletes what it names.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Handle<DeletedMachine> {
+        Handle::spawn(|work| self.run(work))
+    }
+}
+
+impl IntoFuture for DeletePlan {
+    type Output = Result<DeletedMachine>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.start().join().await })
+    }
+}
+
+/// Said in the end, with the names of what there is.
+fn is_group_missing(error: &Error) -> bool {
+    error.status() == Some(404)
+}
+
+/// Everything in the group that a machine may have.
+async fn parts(client: &Client, group: &str) -> Result<Vec<(PartKind, Part)>> {
+    let lists = PartKind::ALL.map(|kind| async move {
+        let parts = match client.parts(Some(group), kind).await {
+            Err(error) if is_group_missing(&error) => Vec::new(),
+            parts => parts?,
+        };
+        Ok::<_, Error>(parts.into_iter().map(move |part| (kind, part)))
+    });
+    let lists = futures::future::try_join_all(lists).await?;
+    Ok(lists.into_iter().flatten().collect())
+}
+
+/// Things that bear the tag and are of types that are not deleted here.
+async fn strange(client: &Client, group: &str, name: &str) -> Result<Vec<ResourceId>> {
+    let tagged = match client.tagged_in(group, VM_TAG, name).await {
+        Ok(tagged) => tagged,
+        Err(error) if error.kind() == ErrorKind::Forbidden || is_group_missing(&error) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let known = |id: &ResourceId| {
+        id.is_kind(VIRTUAL_MACHINES) || PartKind::ALL.iter().any(|kind| id.is_kind(kind.full()))
+    };
+    let ids = tagged.into_iter().map(|resource| resource.id);
+    Ok(ids.filter(|id| !known(id)).collect())
+}

@@ -1,0 +1,185 @@
+//! A plan is carried out, stage by stage.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::super::patience::{Patience, is_busy, when_free};
+use super::plan::{Planned, Stays, Thing, user};
+use super::{DeletePlan, DeletedMachine};
+use crate::arm::{Client, PartKind, ResourceId};
+use crate::handle::Work;
+use crate::progress::Phase;
+use crate::{Error, ErrorKind, Result};
+
+/// Azure keeps an interface for its machine for three minutes after that is gone, and what the
+/// interface uses is in use for so long.
+const RESERVED: Duration = Duration::from_secs(240);
+
+/// What is refused as used while nobody is shown to use it.
+const UNEXPLAINED: Duration = Duration::from_secs(30);
+
+/// What became of a thing.
+enum Outcome {
+    Gone,
+    Stays(String),
+}
+
+impl DeletePlan {
+    pub(super) async fn run(self, work: Work) -> Result<DeletedMachine> {
+        let mut going: HashSet<ResourceId> = self.goes().map(|thing| thing.id.clone()).collect();
+        let mut deleted: Vec<Thing> = Vec::new();
+        let mut stays = self.stays.clone();
+        for stage in self.goes.chunk_by(|a, b| a.stage == b.stage) {
+            if let Err(cancelled) = work.check() {
+                return Err(self.left(cancelled, &deleted, &stays));
+            }
+            let names: Vec<String> = stage.iter().map(|one| one.thing.to_string()).collect();
+            work.progress.phase(Phase::Deleting, names.join(", "));
+            let each = stage.iter().map(|one| self.delete(one, &going, &work));
+            let outcomes = futures::future::join_all(each).await;
+            let mut failed: Vec<Error> = Vec::new();
+            for (planned, outcome) in stage.iter().zip(outcomes) {
+                let thing = planned.thing.clone();
+                match outcome {
+                    Ok(Outcome::Gone) => deleted.push(thing),
+                    Ok(Outcome::Stays(reason)) => {
+                        going.remove(&thing.id);
+                        stays.push(Stays { thing, reason });
+                    }
+                    Err(error) => failed.push(error),
+                }
+            }
+            // What was refused says more than that the rest was cancelled.
+            failed.sort_by_key(Error::is_cancelled);
+            if let Some(error) = failed.into_iter().next() {
+                return Err(self.left(error, &deleted, &stays));
+            }
+        }
+        Ok(DeletedMachine {
+            name: self.name,
+            resource_group: self.group,
+            deleted,
+            stays,
+        })
+    }
+
+    /// Says what became of the plan.
+    fn left(&self, error: Error, deleted: &[Thing], stays: &[Stays]) -> Error {
+        let names = |things: Vec<&Thing>| {
+            let names: Vec<String> = things.into_iter().map(Thing::to_string).collect();
+            names.join(", ")
+        };
+        let left = self
+            .goes()
+            .filter(|thing| !deleted.contains(thing))
+            .filter(|thing| !stays.iter().any(|stays| stays.thing == **thing))
+            .collect();
+        let error = if deleted.is_empty() {
+            error
+        } else {
+            error.with_context("deleted", names(deleted.iter().collect()))
+        };
+        error
+            .with_context("left", names(left))
+            .with_hint("run the same again to delete what is left")
+    }
+
+    async fn delete(
+        &self,
+        planned: &Planned,
+        going: &HashSet<ResourceId>,
+        work: &Work,
+    ) -> Result<Outcome> {
+        match planned.kind {
+            None => self.delete_machine(work).await.map(|()| Outcome::Gone),
+            Some(kind) => delete_part(&self.client, &planned.thing.id, kind, going, work).await,
+        }
+    }
+
+    async fn delete_machine(&self, work: &Work) -> Result<()> {
+        // Looked at once more: somebody may have thought about the plan for long.
+        let found = self.client.machine(&self.group, &self.name);
+        let Some(found) = work.interruptible(found).await? else {
+            return Ok(());
+        };
+        if found.properties.vm_id != self.vm_id {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "the machine {} is another one than the one that was to be deleted",
+                    self.name
+                ),
+            )
+            .with_hint("look at it, and delete it if that is what you want"));
+        }
+        // Half a deletion is finished by the next, so all of it may be dropped.
+        work.interruptible(async {
+            let request = || self.client.delete_virtual_machine(&self.group, &self.name);
+            when_free(work, request).await?.wait().await
+        })
+        .await
+    }
+}
+
+async fn delete_part(
+    client: &Client,
+    id: &ResourceId,
+    kind: PartKind,
+    going: &HashSet<ResourceId>,
+    work: &Work,
+) -> Result<Outcome> {
+    let mut patience = Patience::of(RESERVED);
+    let mut unexplained = Patience::of(UNEXPLAINED);
+    loop {
+        let deleted = async { client.delete_part(id, kind).await?.wait().await };
+        let refusal = match work.interruptible(deleted).await {
+            Ok(()) => return Ok(Outcome::Gone),
+            Err(error) if error.is_not_found() => return Ok(Outcome::Gone),
+            Err(error) => error,
+        };
+        if is_reserved(&refusal) || is_busy(&refusal) {
+            patience.wait(work, refusal).await?;
+            continue;
+        }
+        if !is_in_use(&refusal) {
+            return Err(refusal);
+        }
+        let Some(found) = work.interruptible(client.part(id, kind)).await? else {
+            return Ok(Outcome::Gone);
+        };
+        let users = found.users(kind);
+        let is_ours = |user: &String| {
+            user.parse::<ResourceId>()
+                .is_ok_and(|user| going.contains(&user))
+        };
+        if let Some(other) = users.iter().find(|user| !is_ours(user)) {
+            return Ok(Outcome::Stays(format!("{} uses it", user(other))));
+        }
+        if users.is_empty() {
+            let said = refusal.to_string();
+            match unexplained.wait(work, refusal).await {
+                Err(error) if !error.is_cancelled() => return Ok(Outcome::Stays(said)),
+                waited => waited?,
+            }
+        } else {
+            // What used it is gone, or about to be; that takes its time to be seen.
+            patience.wait(work, refusal).await?;
+        }
+    }
+}
+
+/// An interface of a machine that is gone.
+fn is_reserved(error: &Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| code.eq_ignore_ascii_case("NicReservedForAnotherVm"))
+}
+
+fn is_in_use(error: &Error) -> bool {
+    let is_attached = error.code() == Some("OperationNotAllowed")
+        && error.to_string().to_ascii_lowercase().contains("attached");
+    is_attached
+        || error
+            .code()
+            .is_some_and(|code| code.contains("InUse") || code.contains("CannotBeDeleted"))
+}

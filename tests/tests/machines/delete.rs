@@ -1,0 +1,351 @@
+//! Deletion: what goes, what stays, and what is left when it fails half way.
+
+use std::time::Duration;
+
+use azure_nixos::ErrorKind;
+use azure_nixos::vm::{DeletedMachine, Stays};
+use azure_nixos_emulator::Clock;
+use azure_nixos_emulator::fault::{FaultId, FaultRule, Plane};
+use azure_nixos_tests::within;
+use serde_json::json;
+
+use crate::place::{COMPUTE, NETWORK, Place, arm};
+
+fn names(deleted: &DeletedMachine) -> Vec<&str> {
+    deleted
+        .deleted
+        .iter()
+        .map(|thing| thing.id.name())
+        .collect()
+}
+
+fn said(stays: &[Stays]) -> Vec<String> {
+    stays
+        .iter()
+        .map(|stays| format!("{}: {}", stays.thing, stays.reason))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_is_as_it_was_and_other_machines_keep_what_is_theirs() {
+    let place = Place::new().await;
+    place.boot("vms", "web-2").await;
+    let before = place.local.state().await;
+    place.boot("vms", "web-1").await;
+
+    // A plan shows everything and does nothing.
+    let plan = place.machine("WEB-1").delete().plan().await.unwrap();
+    let goes: Vec<String> = plan.goes().map(ToString::to_string).collect();
+    assert_eq!(goes[0], "the machine web-1");
+    assert!(goes[1].starts_with("the disk web-1_"), "{goes:?}");
+    assert_eq!(
+        goes[2..],
+        [
+            "the network interface web-1-nic",
+            "the public address web-1-ip",
+            "the network security group web-1-nsg",
+            "the virtual network web-1-vnet",
+        ]
+    );
+    assert!(plan.stays().is_empty());
+    assert_eq!(plan.name(), "web-1");
+    drop(plan);
+    assert_eq!(place.machines().list(Some("vms")).await.unwrap().len(), 2);
+
+    let asked = place.requests();
+    let deleted = place.machine("web-1").delete().await.unwrap();
+    assert_eq!(
+        (deleted.name.as_str(), deleted.resource_group.as_str()),
+        ("web-1", "vms")
+    );
+    assert_eq!(deleted.deleted.len(), 6);
+    assert!(place.local.state().await == before);
+    let requests = place.since(asked);
+    let order: Vec<&String> = requests
+        .iter()
+        .filter(|one| one.starts_with("DELETE"))
+        .collect();
+    assert_eq!(order.len(), 6, "{order:?}");
+    assert!(order[0].contains("/virtualMachines/"), "{order:?}");
+    assert!(order[5].contains("/virtualNetworks/"), "{order:?}");
+    assert!(
+        place
+            .machine("web-1")
+            .delete()
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_use_by_now_stays_until_they_do_not() {
+    let place = Place::new().await;
+    let before = place.local.state().await;
+    place.boot("vms", "web-1").await;
+    let guest = place.part("Microsoft.Network/networkInterfaces", "guest");
+    let network = place.part("Microsoft.Network/virtualNetworks", "web-1-vnet");
+    let rules = place.part("Microsoft.Network/networkSecurityGroups", "web-1-nsg");
+    let body = json!({ "location": "westus2", "properties": {
+        "networkSecurityGroup": { "id": rules },
+        "ipConfigurations": [{ "name": "x", "properties": { "subnet": { "id": format!("{network}/subnets/default") } } }],
+    } });
+    place.ask("PUT", &guest, NETWORK, body).await;
+
+    let deleted = place.machine("web-1").delete().await.unwrap();
+    assert_eq!(names(&deleted)[2..], ["web-1-nic", "web-1-ip"]);
+    assert_eq!(
+        said(&deleted.stays),
+        [
+            "the network security group web-1-nsg: the network interface guest uses it",
+            "the virtual network web-1-vnet: the network interface guest uses it",
+        ]
+    );
+    // Nothing more to do, and no failure.
+    let again = place.machine("web-1").delete().await.unwrap();
+    assert_eq!((again.deleted.len(), again.stays.len()), (0, 2));
+
+    let (status, _) = place.local.request("DELETE", &guest, NETWORK, None).await;
+    assert_eq!(status, 202);
+    let rest = place.machine("web-1").delete().await.unwrap();
+    assert_eq!(names(&rest), ["web-1-nsg", "web-1-vnet"]);
+    assert!(place.local.state().await == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_made_for_it_is_named_and_stays() {
+    let place = Place::new().await;
+    place.boot("vms", "web-1").await;
+    let network = place.part("Microsoft.Network/virtualNetworks", "web-1-vnet");
+    let tags = json!({ "tags": { "owner": "ops" } });
+    place.ask("PATCH", &network, NETWORK, tags).await;
+    let identity = place.part(
+        "Microsoft.ManagedIdentity/userAssignedIdentities",
+        "web-1-id",
+    );
+    let body = json!({ "location": "westus2", "tags": { "azure-nixos-vm": "web-1" } });
+    place.ask("PUT", &identity, "2023-01-31", body).await;
+    let deleted = place.machine("web-1").delete().await.unwrap();
+    assert_eq!(
+        said(&deleted.stays),
+        [
+            "the resource web-1-id: things of its type are not deleted here",
+            "the virtual network web-1-vnet: it was not made for web-1",
+        ]
+    );
+    place.local.get(&network).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_as_used_is_looked_into() {
+    let place = Place::new().await;
+    let before = place.local.state().await;
+    // Nobody is seen to use it: a moment later it is free.
+    place.boot("vms", "web-1").await;
+    let refusal = arm("DELETE", "/virtualNetworks/").times(1);
+    place.fault(refusal.respond(400, "InUseSubnetCannotBeDeleted"));
+    let deleted = place.machine("web-1").delete().await.unwrap();
+    assert!(deleted.stays.is_empty(), "{deleted:?}");
+    assert!(place.local.state().await == before);
+    place.local.emulator.faults().clear();
+
+    // Somebody took it after the plan was made.
+    place.boot("vms", "web-1").await;
+    let plan = place.machine("web-1").delete().plan().await.unwrap();
+    let network = place.part("Microsoft.Network/virtualNetworks", "web-1-vnet");
+    let guest = place.part("Microsoft.Network/networkInterfaces", "guest");
+    let body = json!({ "location": "westus2", "properties": {
+        "ipConfigurations": [{ "name": "x", "properties": { "subnet": { "id": format!("{network}/subnets/default") } } }],
+    } });
+    place.ask("PUT", &guest, NETWORK, body).await;
+    let deleted = plan.await.unwrap();
+    assert_eq!(
+        said(&deleted.stays),
+        ["the virtual network web-1-vnet: the network interface guest uses it"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_made_anew_is_not_the_one_of_the_plan() {
+    let place = Place::new().await;
+    place.boot("vms", "web-1").await;
+    let plan = place.machine("web-1").delete().plan().await.unwrap();
+    place.machine("web-1").delete().await.unwrap();
+    place.boot("vms", "web-1").await;
+    let before = place.local.state().await;
+    let error = plan.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("another one"), "{error}");
+    assert!(place.local.state().await == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_is_waited_for_as_long_as_it_is_kept() {
+    let clock = Clock::new();
+    let settings = clock.clone();
+    let place = Place::with(|builder| {
+        builder
+            .clock(settings)
+            .nic_reservation(Duration::from_secs(180))
+    })
+    .await;
+    let before = place.local.state().await;
+    let booted = place.boot("vms", "web-1").await;
+    let nic = place.part("Microsoft.Network/networkInterfaces", "web-1-nic");
+    // So that it does not go with the machine, and is kept.
+    let body = json!({ "properties": { "networkProfile": { "networkInterfaces": [
+        { "id": nic, "properties": { "primary": true, "deleteOption": "Detach" } },
+    ] } } });
+    place.ask("PATCH", booted.id.as_str(), COMPUTE, body).await;
+
+    let tries = place.fault(arm("DELETE", "/networkInterfaces/"));
+    let handle = place.machine("web-1").delete().start();
+    place.until_hit(tries, 2).await;
+    clock.advance(Duration::from_secs(180));
+    let deleted = within(60, "the deletion", handle.join()).await.unwrap();
+    assert_eq!(deleted.deleted.len(), 6);
+    assert!(place.local.state().await == before);
+
+    // The wait can be ended.
+    let booted = place.boot("vms", "web-1").await;
+    let body = json!({ "properties": { "networkProfile": { "networkInterfaces": [
+        { "id": nic, "properties": { "primary": true, "deleteOption": "Detach" } },
+    ] } } });
+    place.ask("PATCH", booted.id.as_str(), COMPUTE, body).await;
+    place.local.emulator.faults().clear();
+    let tries = place.fault(arm("DELETE", "/networkInterfaces/"));
+    let handle = place.machine("web-1").delete().start();
+    place.until_hit(tries, 1).await;
+    handle.cancel();
+    let error = within(20, "the cancelled deletion", handle.join())
+        .await
+        .unwrap_err();
+    assert!(error.is_cancelled());
+    let left = error.context().find(|(key, _)| *key == "left").unwrap().1;
+    assert!(left.contains("the network interface web-1-nic"), "{left}");
+    clock.advance(Duration::from_secs(180));
+    place.machine("web-1").delete().await.unwrap();
+    assert!(place.local.state().await == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_deletion_says_what_is_left_and_the_next_finishes() {
+    let place = Place::new().await;
+    let before = place.local.state().await;
+    for path in [
+        "/virtualMachines/",
+        "/publicIPAddresses/",
+        "/virtualNetworks/",
+    ] {
+        place.boot("vms", "web-1").await;
+        let slow = place.fault(arm("DELETE", path).delay(Duration::from_secs(120)));
+        let handle = place.machine("web-1").delete().start();
+        place.until_hit(slow, 1).await;
+        handle.cancel();
+        let error = within(20, "a cancelled deletion", handle.join())
+            .await
+            .unwrap_err();
+        assert!(error.is_cancelled());
+        let context = |wanted: &str| {
+            let found = error.context().find(|(key, _)| *key == wanted);
+            found.map(|(_, what)| what.to_owned()).unwrap_or_default()
+        };
+        let (gone, left) = (context("deleted"), context("left"));
+        assert!(
+            left.ends_with("the virtual network web-1-vnet"),
+            "{path}: {left}"
+        );
+        let is_first = path == "/virtualMachines/";
+        assert_eq!(gone.is_empty(), is_first, "{path}: {gone}");
+        assert_eq!(left.contains("the machine"), is_first, "{path}: {left}");
+        assert!(error.hint().unwrap().contains("run the same again"));
+        place.local.emulator.faults().clear();
+        place.machine("web-1").delete().await.unwrap();
+        assert!(place.local.state().await == before, "{path}");
+    }
+}
+
+/// Runs a deletion once for every request of it, with a fault there, until one has no such request any
+/// more; and after each that failed another, which finishes. Returns how many requests there were.
+async fn each_request(fault: impl Fn(FaultRule) -> FaultRule) -> u64 {
+    let place = Place::new().await;
+    let before = place.local.state().await;
+    let faults = place.local.emulator.faults();
+    for n in 0..100 {
+        place.boot("vms", "web-1").await;
+        let rule = FaultRule::new(Plane::Arm).after(n).times(1);
+        let id: FaultId = place.fault(fault(rule));
+        let result = within(
+            90,
+            "a deletion",
+            place.machine("web-1").delete().into_future(),
+        )
+        .await;
+        let hit = faults.hits(id) > 0;
+        faults.clear();
+        if let Err(error) = result {
+            eprintln!("{n}: {}", error.report());
+            // Where only the last answer was lost, there is nothing any more.
+            let again = place.machine("web-1").delete().await;
+            assert!(
+                again.as_ref().is_ok()
+                    || again.as_ref().is_err_and(azure_nixos::Error::is_not_found),
+                "{n}: {again:?}"
+            );
+        }
+        let after = place.local.state().await;
+        let news: Vec<&String> = after
+            .keys()
+            .filter(|key| !before.contains_key(*key))
+            .collect();
+        assert!(after == before, "request {n} left {news:?}");
+        if !hit {
+            return n;
+        }
+    }
+    panic!("the deletion does not get past its first requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_any_request_leaves_what_the_next_deletes() {
+    let requests = each_request(|rule| rule.respond(403, "AuthorizationFailed")).await;
+    assert!(requests > 15, "only {requests} requests were met");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_breaks_before_or_after_it_is_carried_out_is_repeated() {
+    let requests = each_request(FaultRule::reset_before).await;
+    assert!(requests > 15, "only {requests} requests were met");
+    let requests = each_request(FaultRule::reset_after).await;
+    assert!(requests > 15, "only {requests} requests were met");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_deletion_that_fails_leaves_what_the_next_deletes() {
+    let place = Place::new().await;
+    let before = place.local.state().await;
+    for path in [
+        "/virtualMachines/",
+        "/networkInterfaces/",
+        "/publicIPAddresses/",
+        "/networkSecurityGroups/",
+        "/virtualNetworks/",
+    ] {
+        place.boot("vms", "web-1").await;
+        let rule = arm("DELETE", path).times(1);
+        let id = place.fault(rule.fail_operation("InternalExecutionError"));
+        let result = place.machine("web-1").delete().await;
+        assert!(place.local.emulator.faults().hits(id) > 0, "{path}");
+        place.local.emulator.faults().clear();
+        if let Err(error) = result {
+            assert_eq!(
+                error.code(),
+                Some("InternalExecutionError"),
+                "{}",
+                error.report()
+            );
+            place.machine("web-1").delete().await.unwrap();
+        }
+        assert!(place.local.state().await == before, "{path}");
+    }
+}
