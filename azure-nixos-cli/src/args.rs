@@ -224,6 +224,10 @@ pub(crate) struct Open {
     /// file stays as it is
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Size that the disk must have, as "30 GiB"; one that is compressed and says no size of its own is
+    /// unpacked no further than that
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) virtual_size: Option<ByteSize>,
 }
 
 impl Open {
@@ -232,6 +236,7 @@ impl Open {
         files
             .fold(OpenOptions::new(), OpenOptions::backing_file)
             .repair(self.repair)
+            .virtual_size(self.virtual_size)
     }
 
     /// What an image comes from is known only after its name was looked at.
@@ -377,7 +382,7 @@ pub(crate) struct SerialLog {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UploadVhd {
-    /// Disk image file: raw, VHD, VHDX or qcow2
+    /// Disk image file: raw, VHD, VHDX or qcow2; raw and fixed VHD also compressed with gzip, xz or zstd
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) open: Open,
@@ -416,7 +421,7 @@ pub(crate) struct Inspect {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Convert {
-    /// Disk image file: raw, VHD, VHDX or qcow2
+    /// Disk image file: raw, VHD, VHDX or qcow2; raw and fixed VHD also compressed with gzip, xz or zstd
     pub(crate) file: PathBuf,
     /// The VHD to write
     #[arg(value_name = "OUT.vhd")]

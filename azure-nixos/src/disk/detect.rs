@@ -17,6 +17,7 @@ use super::qcow2;
 use super::raw;
 #[cfg(feature = "qcow2")]
 use super::read_at::be64;
+use super::stream;
 use super::vhd::{DiskType, Footer, FooterDefect, dynamic};
 use super::vhdx;
 use crate::Result;
@@ -37,10 +38,11 @@ pub(super) struct Detection {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Where the content of the disk is, where it is not simply the file: by a block table, or mended.
+/// Where the content of the disk is, where it is not simply the file: by a block table, mended or packed.
 #[derive(Debug)]
 pub(super) enum Layout {
     Mended(mend::Layout),
+    Stream(Box<stream::Layout>),
     DynamicVhd(dynamic::Layout),
     Vhdx(Box<vhdx::Layout>),
     #[cfg(feature = "qcow2")]
@@ -51,7 +53,7 @@ impl Layout {
     /// Whether images of this kind are read over others.
     pub(super) fn can_have_backing(&self) -> bool {
         match self {
-            Self::Mended(_) | Self::DynamicVhd(_) | Self::Vhdx(_) => false,
+            Self::Mended(_) | Self::Stream(_) | Self::DynamicVhd(_) | Self::Vhdx(_) => false,
             #[cfg(feature = "qcow2")]
             Self::Qcow2(_) => true,
         }
@@ -61,6 +63,7 @@ impl Layout {
     fn size(&self) -> u64 {
         match self {
             Self::Mended(layout) => layout.size,
+            Self::Stream(layout) => layout.size,
             Self::DynamicVhd(layout) => layout.size,
             Self::Vhdx(layout) => layout.size,
             #[cfg(feature = "qcow2")]
@@ -106,7 +109,20 @@ impl Detection {
 
 /// Looks at the beginning and the end of a file, and at the tables of a format that has some.
 pub(super) fn detect(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
-    let found = by_content(file, options)?;
+    let mut found = by_content(file, options)?;
+    if let (Some(wanted), Some(size)) = (options.virtual_size, found.virtual_size)
+        && wanted.as_u64() != size
+    {
+        found = found.with(Finding::problem(
+            FindingKind::UnexpectedSize,
+            format!(
+                "the disk in {} has {size} bytes, and {} are expected of it",
+                file.path().display(),
+                wanted.as_u64()
+            ),
+            "build or fetch the image again, or say its right size",
+        ));
+    }
     Ok(match misleading_name(file, found.format) {
         Some(finding) => found.with(finding),
         None => found,
@@ -137,10 +153,26 @@ fn by_content(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
             }
             #[cfg(feature = "qcow2")]
             Format::Qcow2 => qcow2(file, &head, options),
+            _ if stream::is_built_in(format) => stream(file, format, options),
             _ => Ok(Detection::new(format, None).with(unsupported(file, format))),
         };
     }
     without_footer(file, options.repair)
+}
+
+fn stream(file: &ImageFile, format: Format, options: &OpenOptions) -> Result<Detection> {
+    let found = Detection::new(format, None);
+    match stream::read(file, format, options) {
+        Ok(mut layout) => {
+            let mut found = found;
+            found.findings.append(&mut layout.notes);
+            if let Some(footer) = layout.footer {
+                found = found.with_footer(layout.size, footer);
+            }
+            found.with_layout(Ok(Layout::Stream(Box::new(layout))))
+        }
+        Err(fault) => found.with_layout(Err(fault)),
+    }
 }
 
 #[cfg(feature = "qcow2")]
@@ -191,8 +223,12 @@ fn last_sector(file: &ImageFile) -> Result<Option<(u64, [u8; 512])>> {
 
 fn unsupported(file: &ImageFile, format: Format) -> Finding {
     let name = file.path().display();
-    let what = if format.is_compressed() {
-        format!("{name} is compressed with {format}, which is not read yet")
+    let what = if matches!(format, Format::Gzip | Format::Xz | Format::Zstd) {
+        format!(
+            "{name} is compressed with {format}, and this program was built without the feature `{format}`"
+        )
+    } else if format.is_compressed() {
+        format!("{name} is compressed with {format}, which is not read")
     } else if format == Format::Qcow2 {
         format!(
             "{name} is a {format} image, and this program was built without the feature `qcow2`"
@@ -224,15 +260,19 @@ fn misleading_name(file: &ImageFile, format: Format) -> Option<Finding> {
         "vdi" => format == Format::Vdi,
         _ => true,
     };
-    // A compressed file is refused anyway.
-    if fits || format.is_compressed() {
+    if fits {
         return None;
     }
+    let what = if format.is_compressed() {
+        format!("compressed with {format}")
+    } else {
+        format!("a {format} image")
+    };
     Some(Finding::new(
         Severity::Note,
         FindingKind::MisleadingName,
         format!(
-            "{} is named .{extension}, but is a {format} image",
+            "{} is named .{extension}, but is {what}",
             file.path().display()
         ),
         "it is read as what it is; names decide nothing",

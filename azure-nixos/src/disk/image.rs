@@ -13,6 +13,7 @@ use super::options::OpenOptions;
 use super::qcow2::{self, Qcow2};
 use super::raw::RawImage;
 use super::source::DiskSource;
+use super::stream::StreamImage;
 use super::vhd::{DynamicVhd, FixedVhd};
 use super::vhdx::Vhdx;
 use crate::{Error, ErrorKind, Result};
@@ -37,6 +38,7 @@ pub struct DiskImage {
 enum Content {
     Raw(RawImage),
     Mended(Mended),
+    Stream(Box<StreamImage>),
     FixedVhd(Box<FixedVhd>),
     DynamicVhd(DynamicVhd),
     Vhdx(Box<Vhdx>),
@@ -74,6 +76,7 @@ impl Content {
         }
         Ok(match layout {
             Layout::Mended(layout) => Self::Mended(Mended::new(file, layout)),
+            Layout::Stream(layout) => Self::Stream(Box::new(StreamImage::new(file, *layout))),
             Layout::DynamicVhd(layout) => Self::DynamicVhd(DynamicVhd::new(file, layout)),
             Layout::Vhdx(layout) => Self::Vhdx(Box::new(Vhdx::new(file, *layout))),
             #[cfg(feature = "qcow2")]
@@ -148,6 +151,7 @@ pub(super) fn with_layout(
     Ok(match Content::with_layout(file, layout, options)? {
         Content::Raw(image) => Box::new(image),
         Content::Mended(image) => Box::new(image),
+        Content::Stream(image) => image,
         Content::FixedVhd(image) => image,
         Content::DynamicVhd(image) => Box::new(image),
         Content::Vhdx(image) => image,
@@ -180,6 +184,16 @@ impl DiskImage {
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem.into());
         }
+        Self::of(file, found, notes, options)
+    }
+
+    /// The disk in a file in which nothing wrong was found, and what was found all the same.
+    pub(super) fn of(
+        file: ImageFile,
+        mut found: Detection,
+        notes: Vec<Finding>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let content = Content::new(file, &mut found, options)?;
         Ok(Self {
             format: found.format,
@@ -200,6 +214,7 @@ impl DiskImage {
         match &self.content {
             Content::Raw(image) => image.file(),
             Content::Mended(image) => image.file(),
+            Content::Stream(image) => image.file(),
             Content::FixedVhd(image) => image.file(),
             Content::DynamicVhd(image) => image.file(),
             Content::Vhdx(image) => image.file(),
@@ -218,6 +233,7 @@ impl DiskImage {
         match &self.content {
             Content::Raw(image) => image,
             Content::Mended(image) => image,
+            Content::Stream(image) => image.as_ref(),
             Content::FixedVhd(image) => image.as_ref(),
             Content::DynamicVhd(image) => image,
             Content::Vhdx(image) => image.as_ref(),

@@ -11,6 +11,7 @@
 //! | dynamic VHD | [`DynamicVhd`] | |
 //! | VHDX, fixed and dynamic | [`Vhdx`] | |
 //! | qcow2 | `Qcow2` | `qcow2` |
+//! | raw or fixed VHD, compressed | | `gzip`, `xz`, `zstd` |
 //!
 //! [`DiskImage`] tells them apart by content. Others are recognised, and refused with what to do.
 //!
@@ -57,6 +58,7 @@ mod qcow2;
 mod raw;
 mod read_at;
 mod source;
+mod stream;
 mod table;
 pub mod vhd;
 mod vhdx;
@@ -69,6 +71,7 @@ pub use format::Format;
 pub use generation::{Architecture, Generations};
 pub use identity::{Identified, content_identity};
 pub use image::DiskImage;
+pub(crate) use inspect::examine;
 pub use inspect::{
     ContainerReport, ContentReport, FooterReport, InspectOptions, Inspection, inspect, inspect_with,
 };

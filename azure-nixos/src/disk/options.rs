@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ByteSize;
+
 /// How to open an image.
 ///
 /// ```no_run
@@ -21,6 +23,10 @@ pub struct OpenOptions {
     /// file, or damaged itself. It is done while the image is read; the file stays as it is. What cannot
     /// be mended without guessing is refused all the same. Default: no.
     pub repair: bool,
+    /// The size that the disk must have. An image of another is refused, and of a compressed one no more
+    /// is unpacked than that, where it does not say itself how much it holds. Default: any that
+    /// Azure has.
+    pub virtual_size: Option<ByteSize>,
 }
 
 impl OpenOptions {
@@ -50,6 +56,13 @@ impl OpenOptions {
     #[must_use]
     pub fn repair(mut self, repair: bool) -> Self {
         self.repair = repair;
+        self
+    }
+
+    /// The size that the disk must have, see [`virtual_size`](Self::virtual_size).
+    #[must_use]
+    pub fn virtual_size(mut self, size: impl Into<Option<ByteSize>>) -> Self {
+        self.virtual_size = size.into();
         self
     }
 }

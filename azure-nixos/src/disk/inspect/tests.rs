@@ -261,14 +261,19 @@ fn each_damaged_footer_is_named() {
 fn other_formats_are_refused_with_the_command_that_helps() {
     let dir = Dir::new();
     for (name, head, command) in [
-        ("a.vhd", &b"\x1f\x8b\x08\0"[..], "gzip -dc"),
+        ("c", &b"BZh91AY&SY"[..], "bzip2 -dc"),
+        ("f", b"KDMV\x01\0\0\0", "qemu-img convert -f vmdk"),
+        #[cfg(not(feature = "gzip"))]
+        ("a.vhd", b"\x1f\x8b\x08\0", "gzip -dc"),
         #[cfg(not(feature = "qcow2"))]
         (
             "b.vhd",
             b"QFI\xfb\0\0\0\x03",
             "qemu-img convert -f qcow2 -O raw",
         ),
+        #[cfg(not(feature = "zstd"))]
         ("d", b"\x28\xb5\x2f\xfd", "zstd -dc"),
+        #[cfg(not(feature = "xz"))]
         ("e", b"\xfd7zXZ\0", "xz -dc"),
     ] {
         let path = dir.path(name);
