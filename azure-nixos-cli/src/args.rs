@@ -91,6 +91,10 @@ const UPLOAD_VHD_JSON: &str = "\
 With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, bytes_resumed, bytes_skipped, \
 requests, retries, integrity, verified, seconds.";
 
+const CONVERT_JSON: &str = "\
+The file is what upload-vhd would write, byte for byte; zeros become holes. It has its name when it is whole, \
+and is not there otherwise. With -o json, one object: file, bytes_logical, bytes_written, bytes_skipped, seconds.";
+
 const CHECK_JSON: &str = "\
 Nothing is changed anywhere. The exit status is 1 when something would stop an upload; warnings and what could \
 not be found out do not count. With -o json, one object: would_stop, and items of topic, outcome (passed, warning, \
@@ -153,6 +157,9 @@ pub(crate) enum Command {
     UploadVhd(Box<UploadVhd>),
     /// Say what is in a disk image file, and what Azure would say of it
     Inspect(Inspect),
+    /// Write a disk image of any format as the fixed VHD that Azure takes
+    #[command(after_help = CONVERT_JSON)]
+    Convert(Convert),
     /// Say whether an upload would work, and what to do where it would not
     #[command(after_help = CHECK_JSON)]
     Check(Box<Check>),
@@ -214,12 +221,23 @@ pub(crate) struct Open {
     /// the image itself says of it is never opened
     #[arg(long, value_name = "FILE")]
     pub(crate) backing_file: Vec<PathBuf>,
+    /// Mend what is wrong with the footer of a VHD and leaves the disk whole, while it is read; the
+    /// file stays as it is
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Size that the disk must have, as "30 GiB"; one that is compressed and says no size of its own is
+    /// unpacked no further than that
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) virtual_size: Option<ByteSize>,
 }
 
 impl Open {
     pub(crate) fn options(&self) -> OpenOptions {
         let files = self.backing_file.iter();
-        files.fold(OpenOptions::new(), OpenOptions::backing_file)
+        files
+            .fold(OpenOptions::new(), OpenOptions::backing_file)
+            .repair(self.repair)
+            .virtual_size(self.virtual_size)
     }
 
     /// What an image comes from is known only after its name was looked at.
@@ -318,7 +336,7 @@ pub(crate) struct SerialLog {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UploadVhd {
-    /// Disk image file: raw, VHD, VHDX or qcow2
+    /// Disk image file: raw, VHD, VHDX or qcow2; raw and fixed VHD also compressed with gzip, xz or zstd
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) open: Open,
@@ -351,6 +369,20 @@ pub(crate) struct UploadVhd {
 pub(crate) struct Inspect {
     /// Disk image file
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) open: Open,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Convert {
+    /// Disk image file: raw, VHD, VHDX or qcow2; raw and fixed VHD also compressed with gzip, xz or zstd
+    pub(crate) file: PathBuf,
+    /// The VHD to write
+    #[arg(value_name = "OUT.vhd")]
+    pub(crate) out: PathBuf,
+    /// Replace the file of that name
+    #[arg(short, long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) open: Open,
 }

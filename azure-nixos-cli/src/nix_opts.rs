@@ -33,7 +33,7 @@ pub(crate) struct Source {
     /// Path in the Nix store that holds the image
     #[arg(long, value_name = "PATH")]
     store_path: Option<PathBuf>,
-    /// Disk image file: raw, VHD, VHDX or qcow2
+    /// Disk image file: raw, VHD, VHDX or qcow2; raw and fixed VHD also compressed with gzip, xz or zstd
     #[arg(long, value_name = "FILE")]
     image_file: Option<PathBuf>,
 }

@@ -101,14 +101,14 @@ impl View {
         }
         let transfer = progress
             .transfer
-            .filter(|_| progress.phase == Phase::Uploading);
+            .filter(|_| matches!(progress.phase, Phase::Uploading | Phase::Converting));
         if let Some(bar) = &self.bar {
             bar.set_style(style(transfer.is_some()));
             bar.set_message(title(progress));
             if let Some(transfer) = transfer {
                 bar.set_length(transfer.total);
                 bar.set_position(transfer.sent + transfer.resumed + transfer.skipped);
-                bar.set_prefix(counts(&transfer));
+                bar.set_prefix(counts(progress.phase, &transfer));
             }
         }
         if self.events && (new || self.last.elapsed() >= EVENTS) {
@@ -125,7 +125,7 @@ impl View {
                     "{}: {:.0} %, {}",
                     title(progress),
                     transfer.fraction() * 100.0,
-                    counts(&transfer)
+                    counts(progress.phase, &transfer)
                 ));
             }
             None if new => {
@@ -198,7 +198,7 @@ fn title(progress: &Progress) -> String {
     }
 }
 
-fn counts(transfer: &Transfer) -> String {
+fn counts(phase: Phase, transfer: &Transfer) -> String {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -206,8 +206,13 @@ fn counts(transfer: &Transfer) -> String {
     )]
     let rate = ByteSize::bytes(transfer.rate.max(0.0) as u64);
     let mut text = format!(
-        "{} sent, {} empty, {rate}/s",
+        "{} {}, {} empty, {rate}/s",
         ByteSize::bytes(transfer.sent),
+        if phase == Phase::Converting {
+            "written"
+        } else {
+            "sent"
+        },
         ByteSize::bytes(transfer.skipped)
     );
     if transfer.resumed > 0 {
@@ -270,13 +275,13 @@ mod tests {
         transfer.rate = f64::from(60 << 20);
         transfer.retries = 2;
         assert_eq!(
-            counts(&transfer),
+            counts(Phase::Uploading, &transfer),
             "20 MiB sent, 30 MiB empty, 60 MiB/s, 2 retries"
         );
         transfer.rate = f64::from(1 << 16);
         transfer.resumed = 1 << 20;
         assert_eq!(
-            counts(&transfer),
+            counts(Phase::Uploading, &transfer),
             "20 MiB sent, 30 MiB empty, 64 KiB/s, 1 MiB there before, 13 min left at most, 2 retries"
         );
         assert_eq!(duration(Duration::from_secs(12_000)), "3 h 20 min");

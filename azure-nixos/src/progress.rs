@@ -21,6 +21,8 @@ pub enum Phase {
     Building,
     /// The disk image is read and measured.
     Inspecting,
+    /// The disk image is written into a file; see [`Progress::transfer`].
+    Converting,
     /// The managed disk is being made.
     CreatingDisk,
     /// Bytes are on their way; see [`Progress::transfer`].
@@ -60,6 +62,7 @@ impl Phase {
             Self::Checking => "checking",
             Self::Building => "building",
             Self::Inspecting => "inspecting",
+            Self::Converting => "converting",
             Self::CreatingDisk => "creating disk",
             Self::Uploading => "uploading",
             Self::Verifying => "verifying",
@@ -78,7 +81,8 @@ impl Phase {
     }
 }
 
-/// The counts of an upload, in bytes unless a name says otherwise.
+/// The counts of an upload, or of a conversion into a file, in bytes unless a name says otherwise.
+/// Where something is written into a file, what is sent and acknowledged is what was written.
 ///
 /// `sent + resumed + skipped` reaches `total` when the upload is complete: every byte of the target
 /// is either written or known to be zero.

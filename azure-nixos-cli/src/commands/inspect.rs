@@ -66,7 +66,8 @@ fn text(inspection: &Inspection) -> String {
         ),
         None => row("footer", "none; one is made on the way".to_owned()),
     }
-    if inspection.footer.is_some() && inspection.format != disk::Format::FixedVhd {
+    let holds = inspection.inside.unwrap_or(inspection.format);
+    if inspection.footer.is_some() && holds != disk::Format::FixedVhd {
         row("", "that of a fixed VHD is made on the way".to_owned());
     }
     if let Some(table) = &inspection.partitions {
@@ -89,6 +90,9 @@ fn text(inspection: &Inspection) -> String {
 /// The format, and what its headers say of its kind.
 fn format(inspection: &Inspection) -> String {
     let mut text = inspection.format.to_string();
+    if let Some(inside) = inspection.inside {
+        let _ = write!(text, ", {inside} inside");
+    }
     if let Some(container) = &inspection.container {
         if let Some(variant) = &container.variant {
             let _ = write!(text, ", {variant}");

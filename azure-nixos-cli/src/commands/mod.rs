@@ -3,6 +3,7 @@
 mod boot_vm;
 mod change_vm;
 mod check;
+mod convert;
 mod delete_vm;
 #[cfg(feature = "local")]
 mod demo;
@@ -20,6 +21,7 @@ mod upload_vhd;
 pub(crate) use boot_vm::boot_vm;
 pub(crate) use change_vm::{resize, restart, start, stop};
 pub(crate) use check::check;
+pub(crate) use convert::convert;
 pub(crate) use delete_vm::delete_vm;
 #[cfg(feature = "local")]
 pub(crate) use demo::demo;

@@ -9,7 +9,7 @@ use crate::place::{Place, other};
 use crate::tools::have;
 
 /// Name, format and options for QEMU. Names say nothing of the format, or something wrong.
-const IMAGES: [(&str, &str, &str); 7] = [
+pub(crate) const IMAGES: [(&str, &str, &str); 7] = [
     ("dynamic.vhd", "vpc", "subformat=dynamic,force_size=on"),
     ("dynamic.vhdx", "vhdx", "subformat=dynamic"),
     ("fixed.vhdx", "vhdx", "subformat=fixed,block_size=1M"),
@@ -19,7 +19,7 @@ const IMAGES: [(&str, &str, &str); 7] = [
     ("zstd.raw", "qcow2", "compression_type=zstd,cluster_size=2M"),
 ];
 
-fn convert(place: &Place, from: &Path, to: &str, format: &str, options: &str) {
+pub(crate) fn convert(place: &Place, from: &Path, to: &str, format: &str, options: &str) {
     let to = place.path(to);
     let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> =
         vec![&"convert", &"-f", &"raw", &"-O", &format, &"-o", &options];
@@ -198,4 +198,93 @@ fn a_backing_file_is_opened_when_it_is_named() {
         .good(&["inspect", "top.qcow2", backing[0], backing[1]])
         .stdout;
     assert!(said.contains("uploadable   yes"), "{said}");
+}
+
+/// Name of the result, tool and options.
+const PACKED: [(&str, &str, &[&str]); 4] = [
+    // Names that say something wrong are common.
+    ("disk.vhd", "gzip", &["-1", "-c"]),
+    ("disk.img.xz", "xz", &["-0", "-c"]),
+    ("disk.vhd.zst", "zstd", &["-q", "-1", "-c"]),
+    ("disk.raw", "zstd", &["-q", "-1", "--no-check", "-c"]),
+];
+
+fn pack(place: &Place, from: &str, to: &str, tool: &str, options: &[&str]) {
+    let done = std::process::Command::new(tool)
+        .args(options)
+        .arg(place.path(from))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    place.write(to, done.stdout);
+}
+
+#[test]
+fn what_is_compressed_arrives_as_the_same_disk() {
+    if !["gzip", "xz", "zstd"].into_iter().all(have) {
+        return;
+    }
+    let place = Place::new();
+    disks::make(&place.path("disk"), Table::Esp, 40, 7);
+    place.good(&["convert", "disk", "whole"]);
+    let expected = fs::read(place.path("whole")).unwrap();
+    for (number, (file, tool, options)) in PACKED.into_iter().enumerate() {
+        for content in ["disk", "whole"] {
+            pack(&place, content, file, tool, options);
+            let before = fs::read(place.path(file)).unwrap();
+            let name = format!("{content}-{number}");
+            let shown = place.good(&upload(&name, file)).json();
+            assert_eq!(shown["generation"], "V2", "{file}");
+            assert_eq!(shown["reused"], false);
+            // Six MiB of noise, two tables and the footer, in whole units of 64 KiB at most.
+            let sent = shown["bytes_sent"].as_u64().unwrap();
+            assert!(sent < (6 << 20) + (64 << 10), "{sent}");
+            assert!(
+                fs::read(place.image("g", &name)).unwrap() == expected,
+                "{file}"
+            );
+            place.good(&["convert", "--force", file, "out"]);
+            assert!(fs::read(place.path("out")).unwrap() == expected, "{file}");
+            assert!(fs::read(place.path(file)).unwrap() == before);
+        }
+        let said = place.good(&["inspect", file]).stdout;
+        let line = format!("format       {tool}, fixed VHD inside");
+        assert!(said.contains(&line), "{said}");
+        let is_misnamed = !file.ends_with("zst") && !file.ends_with("xz");
+        assert_eq!(
+            said.contains(&format!("but is compressed with {tool}")),
+            is_misnamed,
+            "{said}"
+        );
+    }
+    // The same content has the same name, whatever it is packed in.
+    assert_eq!(
+        place.good(&upload("disk-0", "disk.raw")).json()["reused"],
+        true
+    );
+    let sized = [&upload("no", "disk.vhd")[..], &["--virtual-size", "24 MiB"]].concat();
+    let done = place.run(&sized);
+    assert_eq!(done.code(), Some(1));
+    assert!(
+        done.stderr.contains("holds more than 24 MiB"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn a_stream_that_is_cut_off_makes_nothing() {
+    if !have("zstd") {
+        return;
+    }
+    let place = Place::new();
+    disks::make(&place.path("disk"), Table::Esp, 40, 7);
+    pack(&place, "disk", "disk.zst", "zstd", &["-q", "-1", "-c"]);
+    let packed = fs::read(place.path("disk.zst")).unwrap();
+    place.write("disk.zst", &packed[..packed.len() / 2]);
+    let done = place.run(&upload("web", "disk.zst"));
+    assert_eq!(done.code(), Some(1));
+    let place_of_it = format!("it ends at byte {}", packed.len() / 2);
+    assert!(done.stderr.contains(&place_of_it), "{}", done.stderr);
+    assert!(place.traces().is_empty(), "{:?}", place.traces());
 }

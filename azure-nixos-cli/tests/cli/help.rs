@@ -19,6 +19,7 @@ fn help_of_everything() {
         "serial-log",
         "upload-vhd",
         "inspect",
+        "convert",
         "check",
         "emulator",
         "emulator env",

@@ -11,6 +11,7 @@ mod azure;
 mod boot;
 mod check;
 mod compare;
+mod convert;
 mod demo;
 mod disks;
 mod emulator;

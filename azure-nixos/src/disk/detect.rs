@@ -10,12 +10,14 @@ use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
 use super::limits::{FOOTER, SECTOR};
+use super::mend;
 use super::options::OpenOptions;
 #[cfg(feature = "qcow2")]
 use super::qcow2;
 use super::raw;
 #[cfg(feature = "qcow2")]
 use super::read_at::be64;
+use super::stream;
 use super::vhd::{DiskType, Footer, FooterDefect, dynamic};
 use super::vhdx;
 use crate::Result;
@@ -36,9 +38,11 @@ pub(super) struct Detection {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Where the content of the disk is, in a format with a block table.
+/// Where the content of the disk is, where it is not simply the file: by a block table, mended or packed.
 #[derive(Debug)]
 pub(super) enum Layout {
+    Mended(mend::Layout),
+    Stream(Box<stream::Layout>),
     DynamicVhd(dynamic::Layout),
     Vhdx(Box<vhdx::Layout>),
     #[cfg(feature = "qcow2")]
@@ -49,7 +53,7 @@ impl Layout {
     /// Whether images of this kind are read over others.
     pub(super) fn can_have_backing(&self) -> bool {
         match self {
-            Self::DynamicVhd(_) | Self::Vhdx(_) => false,
+            Self::Mended(_) | Self::Stream(_) | Self::DynamicVhd(_) | Self::Vhdx(_) => false,
             #[cfg(feature = "qcow2")]
             Self::Qcow2(_) => true,
         }
@@ -58,6 +62,8 @@ impl Layout {
     /// Bytes of the disk.
     fn size(&self) -> u64 {
         match self {
+            Self::Mended(layout) => layout.size,
+            Self::Stream(layout) => layout.size,
             Self::DynamicVhd(layout) => layout.size,
             Self::Vhdx(layout) => layout.size,
             #[cfg(feature = "qcow2")]
@@ -103,21 +109,27 @@ impl Detection {
 
 /// Looks at the beginning and the end of a file, and at the tables of a format that has some.
 pub(super) fn detect(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
-    let found = by_content(file, options)?;
+    let mut found = by_content(file, options)?;
+    if let (Some(wanted), Some(size)) = (options.virtual_size, found.virtual_size)
+        && wanted.as_u64() != size
+    {
+        found = found.with(Finding::problem(
+            FindingKind::UnexpectedSize,
+            format!(
+                "the disk in {} has {size} bytes, and {} are expected of it",
+                file.path().display(),
+                wanted.as_u64()
+            ),
+            "build or fetch the image again, or say its right size",
+        ));
+    }
     Ok(match misleading_name(file, found.format) {
         Some(finding) => found.with(finding),
         None => found,
     })
 }
 
-fn by_content(
-    file: &ImageFile,
-    #[cfg_attr(
-        not(feature = "qcow2"),
-        expect(unused_variables, reason = "only qcow2 has some")
-    )]
-    options: &OpenOptions,
-) -> Result<Detection> {
+fn by_content(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
     let head = head(file)?;
     let last = last_sector(file)?;
     // A footer at the end wins over whatever the content begins with.
@@ -125,7 +137,7 @@ fn by_content(
         && bytes.starts_with(&Footer::COOKIE)
         && file.length().is_multiple_of(SECTOR)
     {
-        return with_footer(file, &head, offset, &bytes);
+        return with_footer(file, &head, offset, &bytes, options.repair);
     }
     if head.starts_with(&Footer::COOKIE) {
         return Ok(vhd_without_end(file, &head));
@@ -141,10 +153,26 @@ fn by_content(
             }
             #[cfg(feature = "qcow2")]
             Format::Qcow2 => qcow2(file, &head, options),
+            _ if stream::is_built_in(format) => stream(file, format, options),
             _ => Ok(Detection::new(format, None).with(unsupported(file, format))),
         };
     }
-    without_footer(file)
+    without_footer(file, options.repair)
+}
+
+fn stream(file: &ImageFile, format: Format, options: &OpenOptions) -> Result<Detection> {
+    let found = Detection::new(format, None);
+    match stream::read(file, format, options) {
+        Ok(mut layout) => {
+            let mut found = found;
+            found.findings.append(&mut layout.notes);
+            if let Some(footer) = layout.footer {
+                found = found.with_footer(layout.size, footer);
+            }
+            found.with_layout(Ok(Layout::Stream(Box::new(layout))))
+        }
+        Err(fault) => found.with_layout(Err(fault)),
+    }
 }
 
 #[cfg(feature = "qcow2")]
@@ -195,8 +223,12 @@ fn last_sector(file: &ImageFile) -> Result<Option<(u64, [u8; 512])>> {
 
 fn unsupported(file: &ImageFile, format: Format) -> Finding {
     let name = file.path().display();
-    let what = if format.is_compressed() {
-        format!("{name} is compressed with {format}, which is not read yet")
+    let what = if matches!(format, Format::Gzip | Format::Xz | Format::Zstd) {
+        format!(
+            "{name} is compressed with {format}, and this program was built without the feature `{format}`"
+        )
+    } else if format.is_compressed() {
+        format!("{name} is compressed with {format}, which is not read")
     } else if format == Format::Qcow2 {
         format!(
             "{name} is a {format} image, and this program was built without the feature `qcow2`"
@@ -228,22 +260,32 @@ fn misleading_name(file: &ImageFile, format: Format) -> Option<Finding> {
         "vdi" => format == Format::Vdi,
         _ => true,
     };
-    // A compressed file is refused anyway.
-    if fits || format.is_compressed() {
+    if fits {
         return None;
     }
+    let what = if format.is_compressed() {
+        format!("compressed with {format}")
+    } else {
+        format!("a {format} image")
+    };
     Some(Finding::new(
         Severity::Note,
         FindingKind::MisleadingName,
         format!(
-            "{} is named .{extension}, but is a {format} image",
+            "{} is named .{extension}, but is {what}",
             file.path().display()
         ),
         "it is read as what it is; names decide nothing",
     ))
 }
 
-fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) -> Result<Detection> {
+fn with_footer(
+    file: &ImageFile,
+    head: &[u8],
+    offset: u64,
+    bytes: &[u8; 512],
+    repair: bool,
+) -> Result<Detection> {
     let name = file.path().display();
     let footer = match Footer::parse(bytes) {
         Ok(footer) => footer,
@@ -256,6 +298,27 @@ fn with_footer(file: &ImageFile, head: &[u8], offset: u64, bytes: &[u8; 512]) ->
             };
             let size = (format == Format::FixedVhd).then_some(offset);
             let mut finding = damaged(file, &defect, offset);
+            // Its own words about the size are right, so nothing is missing but a right footer.
+            let whole = format == Format::FixedVhd
+                && matches!(defect, FooterDefect::Checksum { .. })
+                && footer.current_size() == offset
+                && is_plain(head);
+            if whole && repair {
+                finding.severity = Severity::Warning;
+                finding.remedy = format!(
+                    "repaired on the way: the {offset} bytes before it are the disk, and get a new footer; \
+                     the file stays as it is"
+                );
+                return Detection::new(format, size)
+                    .with_footer(offset, footer)
+                    .with(finding)
+                    .with_layout(Ok(Layout::Mended(mend::Layout::before(offset))));
+            }
+            if whole {
+                finding
+                    .remedy
+                    .push_str("; or let that be done on the way: --repair");
+            }
             if format != Format::FixedVhd {
                 // What lies before the footer of such a disk is no raw image.
                 finding.remedy = if head_footer(head).is_some() {
@@ -371,6 +434,11 @@ fn needs_parent(file: &ImageFile, parent: Option<&str>) -> Finding {
     .azure(ONLY_FIXED)
 }
 
+/// Whether the content does not begin like another disk format.
+fn is_plain(head: &[u8]) -> bool {
+    !head.starts_with(&Footer::COOKIE) && Format::by_magic(head).is_none_or(Format::is_compressed)
+}
+
 /// The footer at the beginning of the file, if there is a right one.
 fn head_footer(head: &[u8]) -> Option<Footer> {
     Footer::parse(head.first_chunk()?).ok()
@@ -456,30 +524,13 @@ fn vhd_without_end(file: &ImageFile, head: &[u8]) -> Detection {
 }
 
 /// No footer at the end and no mark at the beginning: raw, unless a footer lies elsewhere.
-fn without_footer(file: &ImageFile) -> Result<Detection> {
+fn without_footer(file: &ImageFile, repair: bool) -> Result<Detection> {
     let name = file.path().display();
     if let Some(finding) = old_footer(file)? {
         return Ok(Detection::new(Format::FixedVhd, None).with(finding));
     }
     if let Some((offset, footer)) = buried::find(file)? {
-        let after = file.length() - offset - FOOTER;
-        return Ok(Detection::new(Format::FixedVhd, Some(offset))
-            .with_footer(offset, footer)
-            .with(
-                Finding::problem(
-                    FindingKind::BuriedFooter,
-                    format!(
-                        "{name} has a VHD footer at byte {offset}, with {after} bytes behind it: \
-                         the file was enlarged after it was converted"
-                    ),
-                    format!(
-                        "enlarge the raw image before it is converted; or cut a copy of the file \
-                         off behind its footer: `truncate -s {} COPY`",
-                        offset + FOOTER
-                    ),
-                )
-                .azure(INVALID_VHD),
-            ));
+        return with_buried_footer(file, offset, footer, repair);
     }
     if let Some(finding) = raw::unaligned(file) {
         return Ok(Detection::new(Format::Raw, None).with(finding));
@@ -490,17 +541,62 @@ fn without_footer(file: &ImageFile) -> Result<Detection> {
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("vhd"));
     if named_vhd {
-        found = found.with(
-            Finding::warning(
-                FindingKind::MissingFooter,
-                format!("{name} is named .vhd, but has no VHD footer"),
-                "it is taken as a raw image and a footer is added on the way; if it was cut off, \
-                 build or fetch it again",
-            )
-            .azure(INVALID_VHD),
-        );
+        let mut finding = Finding::warning(
+            FindingKind::MissingFooter,
+            format!("{name} is named .vhd, but has no VHD footer"),
+            "it is taken as a raw image and a footer is added on the way; if it was cut off, \
+             build or fetch it again",
+        )
+        .azure(INVALID_VHD);
+        if repair {
+            finding.severity = Severity::Note;
+            finding.remedy =
+                "repaired on the way: all of it is the disk, and gets a footer; the file \
+                              stays as it is"
+                    .to_owned();
+        }
+        found = found.with(finding);
     }
     Ok(found)
+}
+
+/// A footer inside the file. What lies behind it is part of the disk, or nobody knows what.
+fn with_buried_footer(
+    file: &ImageFile,
+    offset: u64,
+    footer: Footer,
+    repair: bool,
+) -> Result<Detection> {
+    let name = file.path().display();
+    let after = file.length() - offset - FOOTER;
+    let what = format!(
+        "{name} has a VHD footer at byte {offset}, with {after} bytes behind it: the file was \
+         enlarged after it was converted"
+    );
+    let cut = format!(
+        "enlarge the raw image before it is converted; or cut a copy of the file off behind its \
+         footer: `truncate -s {} COPY`",
+        offset + FOOTER
+    );
+    let found = Detection::new(Format::FixedVhd, Some(offset)).with_footer(offset, footer);
+    let problem =
+        |what, remedy| Finding::problem(FindingKind::BuriedFooter, what, remedy).azure(INVALID_VHD);
+    if !repair {
+        let remedy = format!("let it be repaired on the way: --repair; or {cut}");
+        return Ok(found.with(problem(what, remedy)));
+    }
+    let Some(layout) = mend::Layout::around(file, offset)? else {
+        let what = format!("{what}, and then written to, so that it cannot be repaired");
+        return Ok(found.with(problem(what, cut)));
+    };
+    let mut finding = problem(what, String::new());
+    finding.severity = Severity::Warning;
+    finding.remedy = format!(
+        "repaired on the way: the disk has all the {} bytes, zeros where that footer is, and a new \
+         footer behind them; the file stays as it is",
+        layout.size
+    );
+    found.with(finding).with_layout(Ok(Layout::Mended(layout)))
 }
 
 /// Virtual PC before 2004 wrote footers of 511 bytes.

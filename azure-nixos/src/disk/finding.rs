@@ -57,6 +57,12 @@ pub enum FindingKind {
     DamagedHeader,
     /// A block table points to where no block can be.
     DamagedTable,
+    /// What is compressed cannot be unpacked.
+    DamagedStream,
+    /// It does not say how large its content is.
+    UnknownSize,
+    /// The disk is not of the size that the caller says.
+    UnexpectedSize,
     /// The file ends before the disk does.
     Truncated,
     /// The name of the file speaks of another format than its content.

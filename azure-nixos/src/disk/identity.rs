@@ -22,20 +22,49 @@ use crate::Result;
 /// # Errors
 /// When the source cannot be read.
 pub fn content_identity<S: DiskSource + ?Sized>(source: &S) -> Result<String> {
-    let mut whole = Sha256::new();
-    whole.update(source.virtual_size().to_le_bytes());
+    let mut name = ContentName::new(source.virtual_size());
     pieces::visit(
         source,
-        |_, bytes, _| (!is_zero(bytes)).then(|| Sha256::digest(bytes)),
+        |_, bytes, _| Ok(ContentName::digest(bytes)),
         |number, digest| {
             if let Some(digest) = digest {
-                whole.update(number.to_le_bytes());
-                whole.update(digest);
+                name.add(number, digest);
             }
         },
     )?;
-    Ok(format!("sha256:{:x}", whole.finalize()))
+    Ok(name.finish())
 }
+
+/// The name of a content whose pieces are seen one after the other, for whoever reads them anyway.
+#[derive(Debug)]
+pub(super) struct ContentName(Sha256);
+
+impl ContentName {
+    pub(super) fn new(virtual_size: u64) -> Self {
+        let mut whole = Sha256::new();
+        whole.update(virtual_size.to_le_bytes());
+        Self(whole)
+    }
+
+    /// The digest of a piece; `None` when it is all zeros and adds nothing.
+    pub(super) fn digest(piece: &[u8]) -> Option<PieceDigest> {
+        (!is_zero(piece)).then(|| PieceDigest(Sha256::digest(piece).into()))
+    }
+
+    /// Adds a piece. Their numbers must rise.
+    pub(super) fn add(&mut self, number: u64, digest: PieceDigest) {
+        self.0.update(number.to_le_bytes());
+        self.0.update(digest.0);
+    }
+
+    pub(super) fn finish(self) -> String {
+        format!("sha256:{:x}", self.0.finalize())
+    }
+}
+
+/// SHA-256 of a piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PieceDigest([u8; 32]);
 
 /// A source whose identity is known without reading it.
 ///
@@ -81,8 +110,12 @@ impl<S: DiskSource> DiskSource for Identified<S> {
         self.source.read_exact_at(buffer, offset)
     }
 
-    fn identity(&self) -> Result<String> {
-        Ok(self.identity.clone())
+    fn known_identity(&self) -> Option<String> {
+        Some(self.identity.clone())
+    }
+
+    fn is_sequential(&self) -> bool {
+        self.source.is_sequential()
     }
 
     fn footer(&self) -> Result<Option<[u8; 512]>> {

@@ -7,11 +7,13 @@ use super::detect::{Detection, Layout, detect};
 use super::file::ImageFile;
 use super::finding::Finding;
 use super::format::Format;
+use super::mend::Mended;
 use super::options::OpenOptions;
 #[cfg(feature = "qcow2")]
 use super::qcow2::{self, Qcow2};
 use super::raw::RawImage;
 use super::source::DiskSource;
+use super::stream::StreamImage;
 use super::vhd::{DynamicVhd, FixedVhd};
 use super::vhdx::Vhdx;
 use crate::{Error, ErrorKind, Result};
@@ -35,6 +37,8 @@ pub struct DiskImage {
 #[derive(Debug)]
 enum Content {
     Raw(RawImage),
+    Mended(Mended),
+    Stream(Box<StreamImage>),
     FixedVhd(Box<FixedVhd>),
     DynamicVhd(DynamicVhd),
     Vhdx(Box<Vhdx>),
@@ -71,6 +75,8 @@ impl Content {
             no_backing(&file, options)?;
         }
         Ok(match layout {
+            Layout::Mended(layout) => Self::Mended(Mended::new(file, layout)),
+            Layout::Stream(layout) => Self::Stream(Box::new(StreamImage::new(file, *layout))),
             Layout::DynamicVhd(layout) => Self::DynamicVhd(DynamicVhd::new(file, layout)),
             Layout::Vhdx(layout) => Self::Vhdx(Box::new(Vhdx::new(file, *layout))),
             #[cfg(feature = "qcow2")]
@@ -144,6 +150,8 @@ pub(super) fn with_layout(
 ) -> Result<Box<dyn DiskSource>> {
     Ok(match Content::with_layout(file, layout, options)? {
         Content::Raw(image) => Box::new(image),
+        Content::Mended(image) => Box::new(image),
+        Content::Stream(image) => image,
         Content::FixedVhd(image) => image,
         Content::DynamicVhd(image) => Box::new(image),
         Content::Vhdx(image) => image,
@@ -176,6 +184,16 @@ impl DiskImage {
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem.into());
         }
+        Self::of(file, found, notes, options)
+    }
+
+    /// The disk in a file in which nothing wrong was found, and what was found all the same.
+    pub(super) fn of(
+        file: ImageFile,
+        mut found: Detection,
+        notes: Vec<Finding>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let content = Content::new(file, &mut found, options)?;
         Ok(Self {
             format: found.format,
@@ -195,6 +213,8 @@ impl DiskImage {
     pub fn file(&self) -> &ImageFile {
         match &self.content {
             Content::Raw(image) => image.file(),
+            Content::Mended(image) => image.file(),
+            Content::Stream(image) => image.file(),
             Content::FixedVhd(image) => image.file(),
             Content::DynamicVhd(image) => image.file(),
             Content::Vhdx(image) => image.file(),
@@ -212,6 +232,8 @@ impl DiskImage {
     fn source(&self) -> &dyn DiskSource {
         match &self.content {
             Content::Raw(image) => image,
+            Content::Mended(image) => image,
+            Content::Stream(image) => image.as_ref(),
             Content::FixedVhd(image) => image.as_ref(),
             Content::DynamicVhd(image) => image,
             Content::Vhdx(image) => image.as_ref(),
@@ -232,6 +254,14 @@ impl DiskSource for DiskImage {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         self.source().read_exact_at(buffer, offset)
+    }
+
+    fn is_sequential(&self) -> bool {
+        self.source().is_sequential()
+    }
+
+    fn known_identity(&self) -> Option<String> {
+        self.source().known_identity()
     }
 
     fn identity(&self) -> Result<String> {

@@ -5,12 +5,12 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use super::detect::{Detection, Layout, detect};
+use super::detect::{Layout, detect};
 use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
 use super::generation::{Architecture, Generations};
-use super::image;
+use super::image::{self, DiskImage};
 use super::limits::{
     MAKE_IT_SMALLER, MAX_DISK, MAX_OS_DISK, MIB, MIN_DISK, SECTOR, padded_size, too_large,
     upload_size,
@@ -58,6 +58,9 @@ pub struct Inspection {
     pub file_size: u64,
     /// What it is, by its content.
     pub format: Format,
+    /// What is in it, when it is compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Format>,
     /// Bytes of the disk; `None` when the format does not tell without being read.
     pub virtual_size: Option<u64>,
     /// Bytes of the disk on Azure with its footer (`uploadSizeBytes`).
@@ -98,8 +101,9 @@ pub struct ContainerReport {
 }
 
 impl ContainerReport {
-    fn new(layout: &Layout) -> Self {
-        match layout {
+    fn new(layout: &Layout) -> Option<Self> {
+        Some(match layout {
+            Layout::Mended(_) | Layout::Stream(_) => return None,
             Layout::DynamicVhd(layout) => Self {
                 block_size: layout.block,
                 creator: None,
@@ -120,7 +124,7 @@ impl ContainerReport {
                     layout.packing.as_str()
                 )),
             },
-        }
+        })
     }
 }
 
@@ -230,45 +234,63 @@ pub fn inspect_with(
     options: InspectOptions,
     open: &OpenOptions,
 ) -> Result<Inspection> {
+    examine(path, options, open).map(|(report, _)| report)
+}
+
+/// The same, and the image, unless it cannot be read: its tables, or all of a compressed one, need not be
+/// gone through twice.
+pub(crate) fn examine(
+    path: impl AsRef<Path>,
+    options: InspectOptions,
+    open: &OpenOptions,
+) -> Result<(Inspection, Option<DiskImage>)> {
     let file = ImageFile::open(path)?;
-    let Detection {
-        format,
-        virtual_size,
-        footer,
-        layout,
-        findings,
-    } = detect(&file, open)?;
+    let mut found = detect(&file, open)?;
+    let footer = found.footer;
     let mut report = Inspection {
         path: file.path().to_owned(),
         file_size: file.length(),
-        format,
-        virtual_size,
+        format: found.format,
+        inside: None,
+        virtual_size: found.virtual_size,
         upload_size: None,
         mib_aligned: None,
-        container: layout.as_ref().map(ContainerReport::new),
+        container: found.layout.as_ref().and_then(ContainerReport::new),
         content: None,
         footer: footer.map(|(offset, footer)| FooterReport::new(offset, &footer)),
         partitions: None,
         generations: Generations::NONE,
         architecture: None,
-        findings,
+        findings: std::mem::take(&mut found.findings),
         uploadable: false,
     };
-    if let Some(size) = virtual_size {
+    let mut nonzero = None;
+    if let Some(Layout::Stream(stream)) = &found.layout {
+        report.inside = Some(stream.inside);
+        nonzero = Some(stream.nonzero());
+    }
+    if let Some(size) = report.virtual_size {
         report.judge_size(size);
     }
+    let whole = !report.findings.iter().any(Finding::is_problem);
     // Of a damaged fixed VHD, too, the bytes before the footer are worth a look.
     let size = footer.map_or(file.length(), |(offset, _)| offset) / SECTOR * SECTOR;
-    if let Some(layout) = layout {
-        report.look_inside(image::with_layout(file, layout, open)?.as_ref(), options)?;
-    } else if matches!(format, Format::Raw | Format::FixedVhd) && size > 0 {
-        report.look_inside(&RawImage::first(file, size), options)?;
+    let mut image = None;
+    if whole {
+        let notes = report.findings.clone();
+        let opened = image.insert(DiskImage::of(file, found, notes, open)?);
+        report.look_inside(&*opened, options, nonzero)?;
+    } else if let Some(layout) = found.layout {
+        let disk = image::with_layout(file, layout, open)?;
+        report.look_inside(disk.as_ref(), options, nonzero)?;
+    } else if matches!(found.format, Format::Raw | Format::FixedVhd) && size > 0 {
+        report.look_inside(&RawImage::first(file, size), options, None)?;
     }
     report
         .findings
         .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     report.uploadable = !report.findings.iter().any(Finding::is_problem);
-    Ok(report)
+    Ok((report, image))
 }
 
 impl Inspection {
@@ -322,18 +344,24 @@ impl Inspection {
         }
     }
 
-    fn look_inside(&mut self, disk: &dyn DiskSource, options: InspectOptions) -> Result<()> {
+    /// `nonzero` is what is known of the bytes in pages that are not zero.
+    fn look_inside(
+        &mut self,
+        disk: &dyn DiskSource,
+        options: InspectOptions,
+        nonzero: Option<u64>,
+    ) -> Result<()> {
         let mut data = 0;
         let mut at = 0;
         while let Some(extent) = checked_extent(disk, at)? {
             data += extent.end - extent.start;
             at = extent.end;
         }
-        let zeros = if options.scan_content {
-            Some(data.saturating_sub(nonzero(disk)?))
-        } else {
-            None
+        let nonzero = match nonzero {
+            None if options.scan_content => Some(count_nonzero(disk)?),
+            known => known,
         };
+        let zeros = nonzero.map(|nonzero| data.saturating_sub(nonzero));
         self.content = Some(ContentReport {
             data,
             holes: disk.virtual_size() - data,
@@ -349,20 +377,18 @@ impl Inspection {
 }
 
 /// Bytes in 512-byte pages that are not all zeros.
-fn nonzero<S: DiskSource + ?Sized>(source: &S) -> Result<u64> {
+fn count_nonzero<S: DiskSource + ?Sized>(source: &S) -> Result<u64> {
     let mut sum = 0;
     pieces::visit(
         source,
-        |_, bytes, _| -> u64 {
+        |_, bytes, _| {
             // Most pieces of zeros are decided in one go.
             if is_zero(bytes) {
-                return 0;
+                return Ok(0);
             }
             let pages = bytes.chunks(SECTOR as usize);
-            pages
-                .filter(|page| !is_zero(page))
-                .map(|page| page.len() as u64)
-                .sum()
+            let pages = pages.filter(|page| !is_zero(page));
+            Ok(pages.map(|page| page.len() as u64).sum::<u64>())
         },
         |_, bytes| sum += bytes,
     )?;

@@ -2,7 +2,7 @@
 //!
 //! Here live the formats, the VHD footer, the partition probe and the content identity. Nothing
 //! here knows of Azure's services or of how bytes travel. Everything is synchronous: callers in
-//! async code run it on blocking threads.
+//! async code run it on blocking threads. [`Conversion::start`] does that itself.
 //!
 //! | format | read by | feature |
 //! |---|---|---|
@@ -11,6 +11,7 @@
 //! | dynamic VHD | [`DynamicVhd`] | |
 //! | VHDX, fixed and dynamic | [`Vhdx`] | |
 //! | qcow2 | `Qcow2` | `qcow2` |
+//! | raw or fixed VHD, compressed | | `gzip`, `xz`, `zstd` |
 //!
 //! [`DiskImage`] tells them apart by content. Others are recognised, and refused with what to do.
 //!
@@ -34,6 +35,7 @@
 mod blocks;
 mod buried;
 mod claims;
+mod convert;
 mod detect;
 mod fault;
 mod file;
@@ -47,6 +49,7 @@ mod image;
 mod inspect;
 pub mod limits;
 mod memory;
+mod mend;
 mod options;
 mod partition;
 mod pieces;
@@ -55,17 +58,20 @@ mod qcow2;
 mod raw;
 mod read_at;
 mod source;
+mod stream;
 mod table;
 pub mod vhd;
 mod vhdx;
 mod zero;
 
+pub use convert::{Conversion, Converted};
 pub use file::ImageFile;
 pub use finding::{Finding, FindingKind, Severity};
 pub use format::Format;
 pub use generation::{Architecture, Generations};
 pub use identity::{Identified, content_identity};
 pub use image::DiskImage;
+pub(crate) use inspect::examine;
 pub use inspect::{
     ContainerReport, ContentReport, FooterReport, InspectOptions, Inspection, inspect, inspect_with,
 };

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ByteSize;
+
 /// How to open an image.
 ///
 /// ```no_run
@@ -17,10 +19,18 @@ pub struct OpenOptions {
     /// The images below one that holds only differences, the nearest first. What the image itself
     /// says of where they are is never followed. Default: none.
     pub backing_files: Vec<PathBuf>,
+    /// Whether damage is mended that leaves the disk whole: a VHD footer that is missing, inside the
+    /// file, or damaged itself. It is done while the image is read; the file stays as it is. What cannot
+    /// be mended without guessing is refused all the same. Default: no.
+    pub repair: bool,
+    /// The size that the disk must have. An image of another is refused, and of a compressed one no more
+    /// is unpacked than that, where it does not say itself how much it holds. Default: any that
+    /// Azure has.
+    pub virtual_size: Option<ByteSize>,
 }
 
 impl OpenOptions {
-    /// No backing files.
+    /// No backing files, nothing repaired.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -31,6 +41,28 @@ impl OpenOptions {
     #[must_use]
     pub fn backing_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.backing_files.push(path.into());
+        self
+    }
+
+    /// Whether damage is mended that leaves the disk whole, see [`repair`](Self::repair).
+    ///
+    /// ```no_run
+    /// use azure_nixos::disk::{DiskImage, OpenOptions};
+    ///
+    /// // Enlarged after it was converted: refused without.
+    /// let image = DiskImage::open_with("nixos.vhd", &OpenOptions::new().repair(true))?;
+    /// # Ok::<(), azure_nixos::Error>(())
+    /// ```
+    #[must_use]
+    pub fn repair(mut self, repair: bool) -> Self {
+        self.repair = repair;
+        self
+    }
+
+    /// The size that the disk must have, see [`virtual_size`](Self::virtual_size).
+    #[must_use]
+    pub fn virtual_size(mut self, size: impl Into<Option<ByteSize>>) -> Self {
+        self.virtual_size = size.into();
         self
     }
 }

@@ -19,10 +19,14 @@ pub(super) const PIECE: usize = 4 << 20;
 const ROUND: usize = 1024;
 
 /// Calls `work` with the number, the content and the bytes in extents of each piece that may hold
-/// data, on as many threads as there are processors; hands the results to `collect` in order.
+/// data, on as many threads as there are processors, or on this one where the source can only be
+/// read in order; hands the results to `collect` in order.
+///
+/// # Errors
+/// The first of the source, or of `work`.
 pub(super) fn visit<S, R>(
     source: &S,
-    work: impl Fn(u64, &[u8], u64) -> R + Sync,
+    work: impl Fn(u64, &[u8], u64) -> Result<R> + Sync,
     mut collect: impl FnMut(u64, R),
 ) -> Result<()>
 where
@@ -54,7 +58,7 @@ where
 fn run<S, R>(
     source: &S,
     round: &[u64],
-    work: &(impl Fn(u64, &[u8], u64) -> R + Sync),
+    work: &(impl Fn(u64, &[u8], u64) -> Result<R> + Sync),
 ) -> Result<Vec<(u64, R)>>
 where
     S: DiskSource + ?Sized,
@@ -73,7 +77,7 @@ where
         let offset = number * PIECE as u64;
         buffer.resize(PIECE.min((size - offset) as usize), 0);
         let data = read_sparse(source, buffer, offset)?;
-        done.push((number, work(number, buffer, data)));
+        done.push((number, work(number, buffer, data)?));
         Ok(ControlFlow::Continue(()))
     };
     let worker = || -> Result<Vec<(u64, R)>> {
@@ -89,7 +93,11 @@ where
             }
         }
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = if source.is_sequential() {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, usize::from)
+    };
     let mut all = thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(round.len()))
             .map(|_| scope.spawn(worker))
@@ -140,7 +148,7 @@ mod tests {
                     let sum = bytes.iter().filter(|&&byte| byte != 0).count();
                     assert_eq!(sum as u64, data, "piece {number}");
                 }
-                bytes.len()
+                Ok(bytes.len())
             },
             |number, length| seen.push((number, length)),
         )
@@ -177,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_first_error_stops_everything() {
-        let error = visit(&Broken, |_, _, _| (), |_, ()| ()).unwrap_err();
+        let error = visit(&Broken, |_, _, _| Ok(()), |_, ()| ()).unwrap_err();
         assert_eq!(error.to_string(), "bad sector");
     }
 
@@ -201,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_source_that_goes_backwards_is_an_error_and_not_a_loop() {
-        let error = visit(&Backwards, |_, _, _| (), |_, ()| ()).unwrap_err();
+        let error = visit(&Backwards, |_, _, _| Ok(()), |_, ()| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);
     }
 }

@@ -68,16 +68,29 @@ pub trait DiskSource: fmt::Debug + Send + Sync + 'static {
     /// When the image cannot be read, is damaged, or the range is beyond its end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()>;
 
+    /// Whether it can only be read from the front to the back: a read before the end of the last one
+    /// begins anew, and costs as much as all that lies before it. Whoever reads it does so in one
+    /// thread then. By default it is not so.
+    fn is_sequential(&self) -> bool {
+        false
+    }
+
+    /// The [`identity`](Self::identity), where it is known without reading anything.
+    fn known_identity(&self) -> Option<String> {
+        None
+    }
+
     /// A name for the content: equal for equal content, different otherwise.
     ///
-    /// The default reads everything that is not a hole and hashes it, see
-    /// [`content_identity`]. For a source that knows better, a Nix store path for one, wrap it in
-    /// [`Identified`](super::Identified).
+    /// The default is the one that is [known](Self::known_identity); else it reads everything that is
+    /// not a hole and hashes it, see [`content_identity`]. For a source that knows better, a Nix
+    /// store path for one, wrap it in [`Identified`](super::Identified).
     ///
     /// # Errors
     /// As for [`read_exact_at`](Self::read_exact_at).
     fn identity(&self) -> Result<String> {
-        content_identity(self)
+        self.known_identity()
+            .map_or_else(|| content_identity(self), Ok)
     }
 
     /// The footer that the image brings along, when it is right for exactly this content and a
@@ -110,6 +123,14 @@ macro_rules! delegate {
 
             fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
                 (**self).read_exact_at(buffer, offset)
+            }
+
+            fn is_sequential(&self) -> bool {
+                (**self).is_sequential()
+            }
+
+            fn known_identity(&self) -> Option<String> {
+                (**self).known_identity()
             }
 
             fn identity(&self) -> Result<String> {

@@ -10,7 +10,7 @@ use crate::disk::{
 };
 use crate::handle::Work;
 use crate::nix::{self, BuiltImage, Evaluation, Installable, Nix};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Below the directory of journals: links that hold images whose upload can be gone on with.
 const HELD: &str = "held";
@@ -52,9 +52,14 @@ impl Opened {
     pub(super) async fn file(path: PathBuf, options: OpenOptions) -> Result<Self> {
         blocking(move || {
             // Says everything that is wrong in the same words as `inspect` does.
-            let inspection = disk::inspect_with(&path, InspectOptions::quick(), &options)?;
+            let (inspection, image) = disk::examine(&path, InspectOptions::quick(), &options)?;
             inspection.check()?;
-            let image = DiskImage::open_with(&path, &options)?;
+            let image = image.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Internal,
+                    "a disk image that is right was not opened",
+                )
+            })?;
             limits::check_os_disk_size(image.virtual_size())?;
             let warnings = inspection
                 .findings

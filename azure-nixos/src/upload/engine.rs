@@ -357,7 +357,11 @@ impl Upload<'_> {
             counters,
             self.stop.clone(),
         ));
-        let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let most = if self.settings.source.is_sequential() {
+            1
+        } else {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        };
         (0..most.min(MOST_READERS))
             .map(|_| Reader::new(Arc::clone(&reading)))
             .collect()

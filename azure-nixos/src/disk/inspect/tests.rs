@@ -261,14 +261,19 @@ fn each_damaged_footer_is_named() {
 fn other_formats_are_refused_with_the_command_that_helps() {
     let dir = Dir::new();
     for (name, head, command) in [
-        ("a.vhd", &b"\x1f\x8b\x08\0"[..], "gzip -dc"),
+        ("c", &b"BZh91AY&SY"[..], "bzip2 -dc"),
+        ("f", b"KDMV\x01\0\0\0", "qemu-img convert -f vmdk"),
+        #[cfg(not(feature = "gzip"))]
+        ("a.vhd", b"\x1f\x8b\x08\0", "gzip -dc"),
         #[cfg(not(feature = "qcow2"))]
         (
             "b.vhd",
             b"QFI\xfb\0\0\0\x03",
             "qemu-img convert -f qcow2 -O raw",
         ),
+        #[cfg(not(feature = "zstd"))]
         ("d", b"\x28\xb5\x2f\xfd", "zstd -dc"),
+        #[cfg(not(feature = "xz"))]
         ("e", b"\xfd7zXZ\0", "xz -dc"),
     ] {
         let path = dir.path(name);
@@ -663,4 +668,103 @@ fn a_fixed_vhd_shows_its_own_footer() {
         vhd.fingerprint().unwrap(),
         vhd.file().fingerprint().unwrap()
     );
+}
+
+fn repaired(path: &Path) -> (Inspection, Result<DiskImage>) {
+    let options = OpenOptions::new().repair(true);
+    let report = inspect_with(path, InspectOptions::full(), &options).unwrap();
+    (report, DiskImage::open_with(path, &options))
+}
+
+/// The disk is that of [`gpt`], followed by zeros; nothing in the file was changed.
+fn assert_mended(path: &Path, size: u64, kind: FindingKind) {
+    let before = std::fs::read(path).unwrap();
+    let (report, image) = repaired(path);
+    let image = image.unwrap();
+    assert_eq!(report.virtual_size, Some(size), "{}", path.display());
+    assert!(report.uploadable);
+    assert_eq!(report.generations.preferred(), Some(Generation::V2));
+    let finding = report.findings.iter().find(|one| one.kind == kind).unwrap();
+    assert_eq!(finding.severity, Severity::Warning);
+    assert!(
+        finding.remedy.contains("repaired on the way"),
+        "{finding:?}"
+    );
+    assert_eq!(image.virtual_size(), size);
+    let mut content = vec![1; size as usize];
+    image.read_exact_at(&mut content, 0).unwrap();
+    let disk = gpt(SIZE);
+    let mut expected = vec![0; size as usize];
+    disk.read_exact_at(&mut expected[..SIZE as usize], 0)
+        .unwrap();
+    assert!(content == expected, "{}", path.display());
+    // And around the places where it is mended, in small reads.
+    for start in [SIZE - 512, SIZE - 1, SIZE + 511, size - 512] {
+        let length = size.saturating_sub(start).min(512) as usize;
+        let mut some = vec![1; length];
+        let start = start.min(size);
+        image.read_exact_at(&mut some, start).unwrap();
+        assert_eq!(some[..], expected[start as usize..][..length]);
+    }
+    assert_eq!(image.footer().unwrap(), None);
+    assert!(std::fs::read(path).unwrap() == before);
+}
+
+#[test]
+fn a_buried_footer_is_mended_when_zeros_follow_it() {
+    let dir = Dir::new();
+    let footer = Footer::fixed(SIZE, "x");
+    let disk = gpt(SIZE);
+    let holes = dir.file("holes.vhd", &disk, footer.bytes());
+    let file = File::options().write(true).open(&holes).unwrap();
+    file.set_len(3 * SIZE).unwrap();
+    assert_mended(&holes, 3 * SIZE, FindingKind::BuriedFooter);
+    let (_, error) = refused(&holes);
+    assert!(error.hint().unwrap().contains("--repair"), "{error:?}");
+    let stored = [&footer.bytes()[..], &[0; 3 << 20], &[0; 5]].concat();
+    let stored = dir.file("stored.vhd", &disk, &stored);
+    assert_mended(
+        &stored,
+        SIZE + 512 + (3 << 20) + 512,
+        FindingKind::BuriedFooter,
+    );
+
+    // Behind it lies something: then nobody knows what the disk is.
+    file.write_all_at(&[1], 3 * SIZE - 1).unwrap();
+    let (report, image) = repaired(&holes);
+    assert!(!report.uploadable);
+    let error = image.unwrap_err();
+    assert!(error.to_string().contains("cannot be repaired"), "{error}");
+}
+
+#[test]
+fn a_footer_that_is_damaged_itself_is_replaced_and_no_other() {
+    let dir = Dir::new();
+    let disk = gpt(SIZE);
+    let mut damaged = *Footer::fixed(SIZE, "x").bytes();
+    damaged[100] ^= 1;
+    let path = dir.file("checksum.vhd", &disk, &damaged);
+    assert_mended(&path, SIZE, FindingKind::DamagedFooter);
+    let (_, error) = refused(&path);
+    assert!(error.hint().unwrap().contains("--repair"), "{error:?}");
+    // It speaks of more than there is, by a right checksum and by a wrong one.
+    let mut wrong = *Footer::fixed(2 * SIZE, "x").bytes();
+    let right = wrong;
+    wrong[100] ^= 1;
+    for (name, footer) in [("cut.vhd", right), ("both.vhd", wrong)] {
+        let (report, image) = repaired(&dir.file(name, &disk, &footer));
+        assert!(!report.uploadable, "{name}");
+        let error = image.unwrap_err();
+        assert!(!error.hint().unwrap().contains("--repair"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_missing_footer_is_no_warning_when_it_is_to_be_made() {
+    let dir = Dir::new();
+    let path = dir.file("disk.vhd", &gpt(SIZE), &[]);
+    let (report, image) = repaired(&path);
+    assert_eq!(kinds(&report), [FindingKind::MissingFooter]);
+    assert_eq!(report.findings[0].severity, Severity::Note);
+    assert_eq!(image.unwrap().format(), Format::Raw);
 }

@@ -1,0 +1,230 @@
+//! `convert`: from every format to the file that an upload would write.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::compare::assert_holds;
+use crate::disks::{self, Table};
+use crate::formats::{self, IMAGES};
+use crate::place::{Place, other};
+use crate::tools::have;
+
+/// QEMU's word that two images hold the same disk.
+fn same(format: &str, image: &Path, vhd: &Path) {
+    // Without the flag QEMU takes the size of other programs' VHDs from their geometry.
+    let vhd = format!(
+        "driver=vpc,force_size_calc=current_size,file.driver=file,file.filename={}",
+        vhd.display()
+    );
+    other(
+        "qemu-img",
+        &[
+            &"compare",
+            &"--image-opts",
+            &format!(
+                "driver={format},file.driver=file,file.filename={}",
+                image.display()
+            ),
+            &vhd,
+        ],
+    );
+}
+
+#[test]
+fn every_format_becomes_the_same_file() {
+    if !have("qemu-img") {
+        return;
+    }
+    let place = Place::new();
+    let raw = place.path("disk");
+    disks::make(&raw, Table::Esp, 40, 7);
+    let upload = ["--local", "upload-vhd", "disk", "-g", "g", "-n", "disk"];
+    place.good(&upload);
+    let uploaded = fs::read(place.path("azure/disks/g/disk.vhd")).unwrap();
+    for (number, (file, format, options)) in IMAGES.into_iter().enumerate() {
+        formats::convert(&place, &raw, file, format, options);
+        let out = format!("out-{number}.vhd");
+        let done = place.good(&["-o", "json", "convert", file, &out]).json();
+        assert!(fs::read(place.path(&out)).unwrap() == uploaded, "{file}");
+        assert_eq!(done["file"], out);
+        let count = |name: &str| done[name].as_u64().unwrap();
+        assert_eq!(count("bytes_logical"), (40 << 20) + 512);
+        assert_eq!(
+            count("bytes_written") + count("bytes_skipped"),
+            count("bytes_logical")
+        );
+        same(format, &place.path(file), &place.path(&out));
+    }
+    // What is a fixed VHD already keeps its own footer.
+    let done = place.good(&["convert", "out-0.vhd", "copy.vhd"]);
+    assert_eq!(done.stdout, "copy.vhd\n");
+    assert!(
+        done.stderr.contains("wrote 6.01 MiB of 40 MiB"),
+        "{}",
+        done.stderr
+    );
+    assert!(fs::read(place.path("copy.vhd")).unwrap() == uploaded);
+    assert!(fs::metadata(place.path("copy.vhd")).unwrap().blocks() * 512 < 8 << 20);
+}
+
+#[test]
+fn disks_beyond_two_tebibytes() {
+    if !have("qemu-img") || !have("qemu-io") {
+        return;
+    }
+    let place = Place::new();
+    let image = place.path("large.qcow2");
+    other(
+        "qemu-img",
+        &[&"create", &"-q", &"-f", &"qcow2", &image, &"3T"],
+    );
+    other(
+        "qemu-io",
+        &[
+            &"-c",
+            &"write -P 1 0 64k",
+            &"-c",
+            &"write -P 2 2199023255040 1k",
+            &"-c",
+            &"write -P 3 3298534882816 512",
+            &image,
+        ],
+    );
+    place.good(&["convert", "large.qcow2", "large.vhd"]);
+    let vhd = place.path("large.vhd");
+    let about = fs::metadata(&vhd).unwrap();
+    assert_eq!(about.len(), (3 << 40) + 512);
+    assert!(about.blocks() * 512 < 1 << 20, "{}", about.blocks());
+    // QEMU refuses fixed VHDs of this size; the disk before the footer is a raw image.
+    let said = place.good(&["-o", "json", "inspect", "large.vhd"]).json();
+    assert_eq!(said["format"], "fixed-vhd");
+    assert_eq!(said["uploadable"], true);
+    let raw = place.path("raw");
+    fs::rename(&vhd, &raw).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&raw)
+        .unwrap()
+        .set_len(3 << 40)
+        .unwrap();
+    other(
+        "qemu-img",
+        &[&"compare", &"-f", &"qcow2", &"-F", &"raw", &image, &raw],
+    );
+}
+
+#[test]
+fn what_is_there_stays() {
+    let place = Place::new();
+    disks::make(&place.path("disk.raw"), Table::Mbr, 24, 9);
+    place.write("out.vhd", "mine");
+    let done = place.run(&["convert", "disk.raw", "out.vhd"]);
+    assert_eq!((done.code(), done.stdout.as_str()), (Some(1), ""));
+    assert!(
+        done.stderr.contains("out.vhd exists already") && done.stderr.contains("--force"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(fs::read(place.path("out.vhd")).unwrap(), b"mine");
+    place.good(&["convert", "--force", "disk.raw", "out.vhd"]);
+    assert_holds(&place.path("out.vhd"), &place.path("disk.raw"));
+    // A damaged image is refused before anything is made, with the words of inspect.
+    place.write("cut.vhdx", [&b"vhdxfile"[..], &[0; 8184]].concat());
+    let done = place.run(&["convert", "cut.vhdx", "no.vhd"]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stderr.contains("hint: "), "{}", done.stderr);
+    assert_eq!(left(&place), ["cut.vhdx", "disk.raw", "home", "out.vhd"]);
+}
+
+fn left(place: &Place) -> Vec<String> {
+    let entries = fs::read_dir(place.root()).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn ctrl_c_leaves_nothing() {
+    if !have("qemu-img") || !have("qemu-io") {
+        return;
+    }
+    let place = Place::new();
+    let raw = place.path("disk");
+    // Small in the file, and slow to unpack.
+    other(
+        "qemu-img",
+        &[&"create", &"-q", &"-f", &"raw", &raw, &"384M"],
+    );
+    other(
+        "qemu-io",
+        &[&"-f", &"raw", &"-c", &"write -q -P 5 0 384M", &raw],
+    );
+    formats::convert(&place, &raw, "slow.qcow2", "qcow2", "compression_type=zlib");
+    fs::remove_file(&raw).unwrap();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut running = place.start(&["--progress", "json", "convert", "slow.qcow2", "out.vhd"]);
+        running.until_it_says("\"transfer\":{\"total\":402653696");
+        let stopped = Instant::now();
+        running.signal(signal);
+        let done = running.finish();
+        assert!(stopped.elapsed() < Duration::from_secs(10));
+        assert_eq!(
+            (done.code(), done.stdout.as_str()),
+            (Some(130), ""),
+            "{done:#?}"
+        );
+        assert_eq!(left(&place), ["home", "slow.qcow2"]);
+    }
+}
+
+#[test]
+fn a_vhd_that_was_enlarged_is_repaired_on_the_way() {
+    let place = Place::new();
+    disks::make(&place.path("disk.raw"), Table::Esp, 24, 9);
+    place.good(&["convert", "disk.raw", "large.vhd"]);
+    let large = fs::File::options()
+        .write(true)
+        .open(place.path("large.vhd"))
+        .unwrap();
+    large.set_len(64 << 20).unwrap();
+    let raw = fs::File::options()
+        .write(true)
+        .open(place.path("disk.raw"))
+        .unwrap();
+    raw.set_len(64 << 20).unwrap();
+    let before = fs::read(place.path("large.vhd")).unwrap();
+
+    let done = place.run(&["convert", "large.vhd", "out.vhd"]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stderr.contains("--repair"), "{}", done.stderr);
+    let done = place.good(&["convert", "--repair", "large.vhd", "out.vhd"]);
+    assert!(
+        done.stderr.contains("footer at byte 25165824"),
+        "{}",
+        done.stderr
+    );
+    assert_holds(&place.path("out.vhd"), &place.path("disk.raw"));
+    let upload = [
+        "--local",
+        "upload-image",
+        "-g",
+        "g",
+        "-n",
+        "web",
+        "--image-file",
+        "large.vhd",
+    ];
+    assert_eq!(place.run(&upload).code(), Some(1));
+    place.good(&[&upload[..], &["--repair"]].concat());
+    assert_holds(&place.image("g", "web"), &place.path("disk.raw"));
+    assert!(fs::read(place.path("large.vhd")).unwrap() == before);
+    let said = place.good(&["inspect", "--repair", "large.vhd"]).stdout;
+    assert!(said.contains("repaired on the way"), "{said}");
+    assert!(said.contains("uploadable   yes"), "{said}");
+}
