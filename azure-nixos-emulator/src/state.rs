@@ -103,6 +103,9 @@ pub(crate) struct Guest {
     /// As it was given; a GET shows it where it is asked for by name.
     #[serde(default)]
     pub(crate) user_data: Option<String>,
+    /// Where it is in its scale set, if that has more than one.
+    #[serde(default)]
+    pub(crate) fault_domain: Option<u64>,
     /// The operation under way is to start it from the beginning, even if it runs.
     pub(crate) again: bool,
     /// The operation under way is to stop it without a shutdown of the guest.
@@ -119,6 +122,16 @@ pub(crate) struct ScaleSetInner {
     /// How often the model changed.
     pub(crate) model: u64,
     pub(crate) instances: Vec<Instance>,
+    #[serde(default)]
+    pub(crate) secrets: Secrets,
+}
+
+/// What a model of machines has that no GET shows: machines that are made later need it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Secrets {
+    pub(crate) admin_password: Option<String>,
+    pub(crate) custom_data: Option<String>,
+    pub(crate) user_data: Option<String>,
 }
 
 /// A machine of a scale set.

@@ -150,7 +150,12 @@ async fn power(client: &Client) -> String {
 
 /// A boot diagnostics blob, once it is there.
 async fn diagnostics(client: &Client, field: &str) -> Option<Vec<u8>> {
-    let path = format!("{}/retrieveBootDiagnosticsData", vm("rg", "web"));
+    diagnostics_of(client, "web", field).await
+}
+
+/// The same, of any machine.
+async fn diagnostics_of(client: &Client, name: &str, field: &str) -> Option<Vec<u8>> {
+    let path = format!("{}/retrieveBootDiagnosticsData", vm("rg", name));
     let given = client.post(&path, COMPUTE, None).await;
     assert_eq!(given.status, 200, "{}", given.body);
     let url = given.body[field].as_str().unwrap().to_owned();
@@ -164,9 +169,13 @@ async fn diagnostics(client: &Client, field: &str) -> Option<Vec<u8>> {
 
 /// Waits until the serial log has `LINE` so many times.
 async fn wait_for_lines(client: &Client, times: usize) {
+    wait_for_lines_of(client, "web", times).await;
+}
+
+async fn wait_for_lines_of(client: &Client, name: &str, times: usize) {
     let started = Instant::now();
     loop {
-        let log = diagnostics(client, "serialConsoleLogBlobUri").await;
+        let log = diagnostics_of(client, name, "serialConsoleLogBlobUri").await;
         let log = String::from_utf8_lossy(&log.unwrap_or_default()).into_owned();
         // A console in between may break lines where it likes.
         if log.replace(['\r', '\n'], "").matches(LINE).count() >= times {
@@ -281,6 +290,13 @@ async fn a_disk_of_generation_one_boots_and_stops() {
     // From the beginning, then off.
     act(&client, "restart").await;
     wait_for_lines(&client, 2).await;
+    // A machine that becomes larger is started again, too.
+    let larger = json!({ "properties": { "hardwareProfile": { "vmSize": "Standard_D4s_v5" } } });
+    let begun = client
+        .call("PATCH", &vm("rg", "web"), COMPUTE, Some(larger))
+        .await;
+    assert_eq!(patiently(&client, begun).await["status"], "Succeeded");
+    wait_for_lines(&client, 3).await;
     act(&client, "powerOff").await;
     assert_eq!(power(&client).await, "stopped");
     wait_until_gone(dir.path()).await;
@@ -291,15 +307,59 @@ async fn a_disk_of_generation_one_boots_and_stops() {
 
     // What ran when the local Azure was stopped runs again when it is started.
     act(&client, "start").await;
-    wait_for_lines(&client, 3).await;
+    wait_for_lines(&client, 4).await;
     azure.stop().await;
     wait_until_gone(dir.path()).await;
     let azure = started(dir.path()).await;
     let client = Client::new(&azure);
-    wait_for_lines(&client, 4).await;
+    wait_for_lines(&client, 5).await;
     assert_eq!(power(&client).await, "running");
 
     let begun = client.delete(&vm("rg", "web"), COMPUTE).await;
+    let ended = patiently(&client, begun).await;
+    assert_eq!(ended["status"], "Succeeded", "{ended}");
+    wait_until_gone(dir.path()).await;
+    azure.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_machines_of_a_flexible_scale_set_boot() {
+    if !has("qemu-system-x86_64", &[]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let azure = started(dir.path()).await;
+    let client = Client::new(&azure);
+    make_image(&client, "V1", &vhd(&boot_sector())).await;
+    client.make_network("rg", "web").await;
+    let machine = client.vm("rg", "web", "image")["properties"].clone();
+    let mut os = machine["osProfile"].clone();
+    let name = os.as_object_mut().unwrap().remove("computerName").unwrap();
+    os["computerNamePrefix"] = name;
+    let subnet = client.id("rg", "Microsoft.Network/virtualNetworks", "web");
+    let subnet = json!({ "id": format!("{subnet}/subnets/default") });
+    let set = resource("rg", "Microsoft.Compute/virtualMachineScaleSets", "set");
+    let body = json!({ "location": "westus2", "sku": { "name": "Standard_D2s_v5", "capacity": 2 },
+        "properties": { "orchestrationMode": "Flexible", "platformFaultDomainCount": 1,
+            "virtualMachineProfile": {
+                "storageProfile": machine["storageProfile"],
+                "osProfile": os,
+                "diagnosticsProfile": { "bootDiagnostics": { "enabled": true } },
+                "networkProfile": { "networkInterfaceConfigurations": [{ "name": "nic", "properties": {
+                    "ipConfigurations": [{ "name": "ip", "properties": { "subnet": subnet } }] } }] },
+            } } });
+    let begun = client.put(&set, COMPUTE, body).await;
+    let ended = patiently(&client, begun).await;
+    assert_eq!(ended["status"], "Succeeded", "{ended}");
+    let machines = client
+        .get(&format!("{set}/virtualMachines"), COMPUTE)
+        .await
+        .body;
+    for machine in machines["value"].as_array().unwrap() {
+        wait_for_lines_of(&client, machine["name"].as_str().unwrap(), 1).await;
+    }
+    assert!(!processes_of(dir.path()).is_empty());
+    let begun = client.delete(&set, COMPUTE).await;
     let ended = patiently(&client, begun).await;
     assert_eq!(ended["status"], "Succeeded", "{ended}");
     wait_until_gone(dir.path()).await;

@@ -257,8 +257,8 @@ async fn a_model_has_to_be_good() {
         (
             "/properties/orchestrationMode".to_owned(),
             json!("Flexible"),
-            501,
-            "NotImplemented",
+            400,
+            "InvalidParameter",
         ),
         (
             "/sku/name".to_owned(),

@@ -88,6 +88,9 @@ pub(crate) enum Work {
     VmPower(Power),
     VmDeleted,
     ScaleSetUpdated,
+    /// Of machines of a Flexible scale set, which have operations of their own.
+    MachinesPowered,
+    MachinesDeleted,
     /// Of the machines with these numbers.
     InstancesPower(Vec<u32>, Power),
     InstancesUpgraded(Vec<u32>),
@@ -137,6 +140,17 @@ impl Work {
             Self::Failing { seems, .. } => seems.copying(),
             _ => None,
         }
+    }
+
+    /// Whether it ends after operations on other resources that it began.
+    fn waits_for_others(&self) -> bool {
+        matches!(
+            self,
+            Self::ScaleSetUpdated
+                | Self::ScaleSetDeleted
+                | Self::MachinesPowered
+                | Self::MachinesDeleted
+        )
     }
 
     /// The same, to change it.
@@ -209,6 +223,7 @@ impl Operation {
                 | Work::VmDeleted
                 | Work::InstancesDeleted(_)
                 | Work::ScaleSetDeleted
+                | Work::MachinesDeleted
                 | Work::NetworkDeleted
                 | Work::SubnetDeleted(_)
                 | Work::SecurityRuleDeleted(_)
@@ -265,6 +280,7 @@ impl Context<'_> {
                             | Work::VmDisksChanged
                             | Work::InstancesPower(..)
                             | Work::InstancesUpgraded(_)
+                            | Work::MachinesPowered
                     )
             }
             Dialect::Group | Dialect::Storage => true,
@@ -632,34 +648,46 @@ impl Context<'_> {
             .operations
             .values()
             .filter(|operation| operation.is_running() && operation.due <= self.now)
-            .map(|operation| (operation.due, operation.started, operation.id))
+            .map(|operation| {
+                let order = (
+                    operation.due,
+                    operation.work.waits_for_others(),
+                    operation.started,
+                );
+                (order, operation.id)
+            })
             .collect();
         due.sort_unstable();
-        for (_, _, id) in due {
-            let Some(operation) = self.state.operations.get(&id).cloned() else {
-                continue;
-            };
-            // An earlier one of this round may have ended it.
-            if !operation.is_running() {
-                continue;
-            }
-            let Some(result) = self.finish(&operation) else {
-                continue;
-            };
-            changed = true;
-            if let Some(operation) = self.state.operations.get_mut(&id) {
-                operation.ended = Some(self.now);
-                operation.status = match result {
-                    Ok(output) => Status::Succeeded(output),
-                    Err(error) => Status::Failed {
-                        status: error.status,
-                        code: error.code,
-                        message: error.message,
-                    },
-                };
-            }
+        for (_, id) in due {
+            changed |= self.end_now(id);
         }
         changed
+    }
+
+    /// Ends an operation, due or not, unless it has ended already or has to wait for something. Says
+    /// whether it ended.
+    pub(crate) fn end_now(&mut self, id: Uuid) -> bool {
+        let Some(operation) = self.state.operations.get(&id).cloned() else {
+            return false;
+        };
+        if !operation.is_running() {
+            return false;
+        }
+        let Some(result) = self.finish(&operation) else {
+            return false;
+        };
+        if let Some(operation) = self.state.operations.get_mut(&id) {
+            operation.ended = Some(self.now);
+            operation.status = match result {
+                Ok(output) => Status::Succeeded(output),
+                Err(error) => Status::Failed {
+                    status: error.status,
+                    code: error.code,
+                    message: error.message,
+                },
+            };
+        }
+        true
     }
 
     /// Does what is left of an operation; `None` when it has to wait for something.
@@ -712,13 +740,15 @@ impl Context<'_> {
             Work::VmDisksChanged => Some(vms::disks_changed(self, id)),
             Work::VmPower(power) => vms::powered(self, operation.id, id, *power),
             Work::VmDeleted => vms::deleted(self, operation.id, id),
-            Work::ScaleSetUpdated => Some(scale_sets::updated(self, id)),
+            Work::ScaleSetUpdated | Work::MachinesPowered | Work::MachinesDeleted => {
+                scale_sets::updated(self, operation)
+            }
             Work::InstancesPower(numbers, power) => {
                 Some(scale_sets::powered(self, id, numbers, *power))
             }
             Work::InstancesUpgraded(numbers) => Some(scale_sets::upgraded(self, id, numbers)),
             Work::InstancesDeleted(numbers) => Some(scale_sets::removed(self, id, numbers)),
-            Work::ScaleSetDeleted => Some(scale_sets::deleted(self, id)),
+            Work::ScaleSetDeleted => scale_sets::deleted(self, id),
             Work::NetworkUpdated => Some(network::updated(self, id)),
             Work::SubnetUpdated(_) => Some(network::updated(self, id)),
             Work::SubnetDeleted(name) => Some(network::vnet::subnet_deleted(self, id, name)),

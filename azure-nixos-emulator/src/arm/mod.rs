@@ -22,6 +22,7 @@ mod headers;
 mod id;
 mod identities;
 mod images;
+mod inner_request;
 mod jobs;
 mod journal;
 pub(crate) mod lro;

@@ -73,12 +73,14 @@ fn recorded(work: &Work, resource: &str) -> Pace {
         Work::VmCreated | Work::ScaleSetUpdated => pace(40_000, Some(10), Some(50), None),
         Work::VmUpdated | Work::VmDisksChanged => pace(10_000, Some(10), None, None),
         Work::VmPower(Power::Stopped) => pace(10_000, None, None, None),
-        Work::VmPower(_) | Work::InstancesPower(..) | Work::InstancesUpgraded(_) => {
-            pace(30_000, Some(10), Some(36), None)
-        }
-        Work::VmDeleted | Work::InstancesDeleted(_) | Work::ScaleSetDeleted => {
-            pace(40_000, Some(10), Some(30), None)
-        }
+        Work::VmPower(_)
+        | Work::InstancesPower(..)
+        | Work::InstancesUpgraded(_)
+        | Work::MachinesPowered => pace(30_000, Some(10), Some(36), None),
+        Work::VmDeleted
+        | Work::InstancesDeleted(_)
+        | Work::ScaleSetDeleted
+        | Work::MachinesDeleted => pace(40_000, Some(10), Some(30), None),
         Work::NetworkUpdated if kind == Some(Kind::PublicIp) => {
             pace(4_000, Some(1), Some(2), Some(2))
         }

@@ -6,6 +6,7 @@
 use super::Context;
 use super::answer::Result;
 use super::error::ArmError;
+use super::scale_sets::is_flexible;
 use super::sizes::Size;
 use crate::state::{Inner, Resource};
 
@@ -51,6 +52,8 @@ fn counted(resource: &Resource) -> Option<(&'static Size, u64, bool)> {
             1,
             is_spot(&properties["priority"]),
         )),
+        // The machines of a Flexible set are machines by themselves.
+        Inner::ScaleSet(_) if is_flexible(&resource.body) => None,
         Inner::ScaleSet(_) => Some((
             Size::find(resource.body["sku"]["name"].as_str()?)?,
             resource.body["sku"]["capacity"].as_u64()?,

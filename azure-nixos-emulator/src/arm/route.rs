@@ -169,6 +169,9 @@ pub(crate) fn answer(context: &mut Context<'_>) -> Result {
             let group = parts[3];
             if taken % 2 == 1 {
                 require_get(&call.method)?;
+                if kind == Kind::Vm {
+                    return vms::list(context, Some(group));
+                }
                 return context.list(Some(group), kind, &name);
             }
             let below = 6 + taken;

@@ -75,12 +75,75 @@ async fn a_scale_set_grows_and_shrinks() {
             .contains(&json!("PowerState/deallocated")),
         "{statuses}"
     );
-    // The mode that is not built says so; nothing is made of it.
-    let (_, said) = az
-        .refused(&format!("{create} -n flex --orchestration-mode Flexible"))
-        .await;
-    assert!(said.contains("NotImplemented"), "{said}");
     az.ok("vmss delete -g sets -n web").await;
     assert_eq!(az.ok("vmss list -g sets").await, json!([]));
+    assert_by_the_documents(&local, &NO_DOCUMENT);
+}
+
+/// The machines of a Flexible set are machines of the group for `az`, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flexible_set_has_machines_of_its_own() {
+    let local = Local::start().await;
+    let Some(az) = Az::log_in(&local).await else {
+        return;
+    };
+    let (image, _) = image(&local, "images", "web").await;
+    let key = key_file(&local);
+    az.ok("group create -n sets -l westus2").await;
+    let made = az
+        .ok(&format!(
+            "vmss create -g sets -n web --orchestration-mode Flexible --image {} \
+             --admin-username nixos --ssh-key-values {} --load-balancer \"\" \
+             --public-ip-per-vm --instance-count 2",
+            image.id,
+            key.display()
+        ))
+        .await;
+    assert_eq!(made["VMSS"]["provisioningState"], "Succeeded", "{made}");
+    let own = async |query: &str| -> Vec<String> {
+        let shown = az.ok(query).await;
+        let mut names: Vec<String> = serde_json::from_value(shown).unwrap();
+        names.sort();
+        names
+    };
+    let machines = own("vm list -g sets --query [].name").await;
+    assert_eq!(machines.len(), 2);
+    assert_eq!(
+        own("vmss list-instances -g sets -n web --query [].instanceId").await,
+        machines
+    );
+    let set = az.ok("vmss show -g sets -n web --query id").await;
+    let set = set.as_str().unwrap();
+    assert_eq!(
+        own(&format!("vm list --vmss {set} --query [].name")).await,
+        machines
+    );
+    let address = format!(
+        "vm list-ip-addresses -g sets -n {} --query [].virtualMachine.network.publicIpAddresses[].ipAddress",
+        machines[0]
+    );
+    assert_eq!(own(&address).await.len(), 1);
+    az.ok("vmss scale -g sets -n web --new-capacity 3").await;
+    assert_eq!(own("vm list -g sets --query [].name").await.len(), 3);
+    az.ok(&format!(
+        "vmss delete-instances -g sets -n web --instance-ids {}",
+        machines[0]
+    ))
+    .await;
+    let left = own("vm list -g sets --query [].name").await;
+    assert!(left.len() == 2 && !left.contains(&machines[0]), "{left:?}");
+    az.ok("vmss deallocate -g sets -n web").await;
+    assert_eq!(
+        own("vm list -g sets -d --query [].powerState").await,
+        ["VM deallocated", "VM deallocated"]
+    );
+    az.ok("vmss delete -g sets -n web").await;
+    for kind in ["vm", "network nic", "network public-ip", "disk"] {
+        assert_eq!(
+            az.ok(&format!("{kind} list -g sets")).await,
+            json!([]),
+            "{kind}"
+        );
+    }
     assert_by_the_documents(&local, &NO_DOCUMENT);
 }

@@ -3,17 +3,12 @@
 //!
 //! Nothing runs by itself: a request that comes in finds what has ended and begins what is next.
 
-use axum::http::{Method, Uri};
-use bytes::Bytes;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use super::super::answer::Answer;
-use super::super::call::Call;
 use super::super::error::ArmError;
 use super::super::id::{ResourceId, same};
 use super::super::lro::Status;
-use super::super::{Context, route};
+use super::super::{Context, inner_request};
 use super::evaluate::{Environment, Evaluated, Problem};
 use super::{Deployment, DeploymentState, Step, StepState, facts, parameters, template};
 
@@ -117,7 +112,7 @@ fn begin(context: &mut Context<'_>, deployment: &mut Deployment, at: usize) -> b
     };
     let step = &mut deployment.steps[at];
     step.began.get_or_insert(context.now);
-    match put(context, step, &document) {
+    match inner_request::put(context, &step.id, &step.api_version, &document, true) {
         Ok(answer) => {
             step.status_code = if answer.status == 201 {
                 "Created"
@@ -125,7 +120,7 @@ fn begin(context: &mut Context<'_>, deployment: &mut Deployment, at: usize) -> b
                 "OK"
             }
             .to_owned();
-            step.operation = operation_of(&answer);
+            step.operation = inner_request::operation_of(&answer);
             if step.operation.is_some() {
                 step.state = StepState::Running;
             } else {
@@ -157,38 +152,6 @@ fn ended(step: &mut Step, now: std::time::SystemTime, status: &str, error: Optio
     step.ended = Some(now);
     step.status_code = status.to_owned();
     step.error = error;
-}
-
-/// The PUT of a resource, as it would come by HTTP.
-fn put(context: &mut Context<'_>, step: &Step, document: &Value) -> super::super::answer::Result {
-    let path: Vec<String> = step
-        .id
-        .split('/')
-        .map(|part| url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>())
-        .map(|part| part.replace('+', "%20"))
-        .collect();
-    let uri: Uri = format!("{}?api-version={}", path.join("/"), step.api_version)
-        .parse()
-        .map_err(|error| ArmError::internal("put a resource of a template", error))?;
-    let mut call = Call::new(Method::PUT, &uri, None, Bytes::from(document.to_string()));
-    call.is_of_template = true;
-    route::answer(&mut Context {
-        arm: context.arm,
-        state: &mut *context.state,
-        now: context.now,
-        call: &call,
-        api_version: "",
-    })
-}
-
-/// The operation that an answer began.
-fn operation_of(answer: &Answer) -> Option<Uuid> {
-    let (_, url) = answer
-        .headers
-        .iter()
-        .find(|(name, _)| *name == "azure-asyncoperation")?;
-    let path = url.split('?').next()?;
-    Uuid::parse_str(path.rsplit('/').next()?).ok()
 }
 
 /// Looks whether the operation of a resource has ended.

@@ -26,11 +26,19 @@ pub(crate) fn answer(
 ) -> Result {
     let method = context.call.method.as_str();
     match (method, below) {
-        ("GET", ["skus"]) => super::skus_of(context, group, name),
+        ("GET", ["skus"]) => return super::skus_of(context, group, name),
         ("GET", ["extensions"]) => {
             context.existing(group, Kind::ScaleSet, name)?;
-            Ok(Answer::json(200, json!({ "value": [] })))
+            return Ok(Answer::json(200, json!({ "value": [] })));
         }
+        _ => {}
+    }
+    let set = context.existing(group, Kind::ScaleSet, name)?;
+    if super::is_flexible(&set.body) {
+        let set = set.clone();
+        return super::flexible_instances::answer(context, group, &set, below, parts);
+    }
+    match (method, below) {
         ("GET", ["instanceview"]) => {
             let set = context.existing(group, Kind::ScaleSet, name)?;
             Ok(Answer::json(200, view_of_set(set)))
@@ -88,21 +96,43 @@ fn find<'a>(set: &'a Resource, number: &str) -> Result<&'a Instance> {
         .instances
         .iter()
         .find(|instance| instance.number.to_string() == number)
-        .ok_or_else(|| {
-            ArmError::compute(
-                404,
-                "NotFound",
-                format!(
-                    "The entity was not found in this Azure location: the virtual machine '{number}' of the scale set."
-                ),
-            )
-        })
+        .ok_or_else(|| not_found(number))
+}
+
+/// There is no such machine in the set.
+pub(super) fn not_found(machine: &str) -> ArmError {
+    ArmError::compute(
+        404,
+        "NotFound",
+        format!(
+            "The entity was not found in this Azure location: the virtual machine '{machine}' of the scale set."
+        ),
+    )
 }
 
 /// The machines that an action names: `instanceIds` in the body; all without it, save where that
 /// would be a slip of the pen.
 fn chosen(context: &Context<'_>, group: &str, name: &str, action: &str) -> Result<Vec<u32>> {
     let set = context.existing(group, Kind::ScaleSet, name)?;
+    let Some(ids) = chosen_ids(context, action)? else {
+        return Ok(inner(set)?
+            .instances
+            .iter()
+            .map(|instance| instance.number)
+            .collect());
+    };
+    let mut numbers = Vec::new();
+    for id in &ids {
+        match id.as_str() {
+            "*" => numbers.extend(inner(set)?.instances.iter().map(|one| one.number)),
+            id => numbers.push(find(set, id)?.number),
+        }
+    }
+    Ok(numbers)
+}
+
+/// The `instanceIds` of the body; `None` for all.
+pub(super) fn chosen_ids(context: &Context<'_>, action: &str) -> Result<Option<Vec<String>>> {
     let mut body = if context.call.body.is_empty() {
         json!({})
     } else {
@@ -113,21 +143,10 @@ fn chosen(context: &Context<'_>, group: &str, name: &str, action: &str) -> Resul
         if matches!(action, "delete" | "manualupgrade") {
             return Err(ArmError::missing_parameter("instanceIds"));
         }
-        return Ok(inner(set)?
-            .instances
-            .iter()
-            .map(|instance| instance.number)
-            .collect());
+        return Ok(None);
     };
-    let mut numbers = Vec::new();
-    for id in ids {
-        match id.as_str() {
-            Some("*") => numbers.extend(inner(set)?.instances.iter().map(|one| one.number)),
-            Some(id) => numbers.push(find(set, id)?.number),
-            None => {}
-        }
-    }
-    Ok(numbers)
+    let ids = ids.iter().filter_map(Value::as_str);
+    Ok(Some(ids.map(ToOwned::to_owned).collect()))
 }
 
 fn act(
@@ -295,7 +314,7 @@ fn shown(context: &Context<'_>, set: &Resource, instance: &Instance) -> Value {
 }
 
 /// Six digits of the base 36: `00000A`.
-fn base36(mut number: u32) -> String {
+pub(super) fn base36(mut number: u32) -> String {
     let mut digits = Vec::new();
     for _ in 0..6 {
         digits.push(
@@ -334,16 +353,21 @@ fn view(set: &Resource, instance: &Instance) -> Value {
 
 /// The instance view of a set: how many machines are how.
 fn view_of_set(set: &Resource) -> Value {
-    let state = set.body["properties"]["provisioningState"]
-        .as_str()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
     let count = inner(set).map_or(0, |inner| inner.instances.len());
     let summary = if count == 0 {
         json!([])
     } else {
         json!([{ "code": "ProvisioningState/succeeded", "count": count }])
     };
+    set_view(set, &summary)
+}
+
+/// The same, with the summary of any mode.
+pub(super) fn set_view(set: &Resource, summary: &Value) -> Value {
+    let state = set.body["properties"]["provisioningState"]
+        .as_str()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     json!({
         "virtualMachine": { "statusesSummary": summary },
         "statuses": [{

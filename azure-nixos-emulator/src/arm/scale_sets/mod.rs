@@ -1,9 +1,12 @@
-//! Scale sets of the mode `Uniform`: a model, and machines that are numbered copies of it.
+//! Scale sets: a model, and machines that are made of it.
 //!
-//! The machines exist inside of their set alone: neither their disks nor their interfaces are
-//! resources here, and nothing boots. Sets of the mode `Flexible`, whose machines are resources of
-//! their own, are not here.
+//! Those of the mode `Uniform` have numbered copies, which exist inside of their set alone: neither their
+//! disks nor their interfaces are resources here, and nothing boots. The machines of those of the mode
+//! `Flexible` are resources of their own (see `flexible`).
 
+mod flexible;
+mod flexible_instances;
+mod instance;
 mod instances;
 mod model;
 
@@ -16,7 +19,7 @@ use super::clock_text::timestamp;
 use super::disks::gone;
 use super::error::{ArmError, Origin};
 use super::id::Kind;
-use super::lro::{Dialect, Work};
+use super::lro::{Dialect, Operation, Work};
 use super::quotas::is_spot;
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
@@ -26,6 +29,7 @@ use super::vms;
 use super::zones;
 use crate::state::{Inner, Instance, Power, Resource, ScaleSetInner};
 
+pub(crate) use self::flexible::{is_flexible, place, recount};
 pub(crate) use self::instances::{answer, powered, removed, upgraded};
 pub(crate) use self::model::uses;
 
@@ -106,32 +110,31 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
         return update(context, existing, &body, true);
     }
     identify(&mut body, &put.id);
-    refuse_mode(&body)?;
-    for (path, field) in [("sku", "name"), ("sku", "capacity")] {
-        if body[path].get(field).is_none() {
-            return Err(ArmError::missing_parameter(&format!("{path}.{field}")));
+    let secrets = flexible::secrets(&body["properties"]["virtualMachineProfile"]);
+    if is_flexible(&body) {
+        flexible::prepare(&mut body)?;
+        // Without a model, it is a place for machines that are made by others.
+        if !body["properties"]["virtualMachineProfile"].is_null() || !body["sku"].is_null() {
+            model(context, &mut body)?;
+            flexible::fill_in(&mut body["properties"]["virtualMachineProfile"]);
         }
-    }
-    let capacity = capacity(&body)?;
-    let size = size(context, &body, capacity)?;
-    model::check(context, &mut body)?;
-    body["sku"]["name"] = json!(size.name);
-    if body["sku"].get("tier").is_none() {
-        body["sku"]["tier"] = json!("Standard");
+    } else {
+        refuse_rolling(&body)?;
+        model(context, &mut body)?;
+        for (field, value) in [
+            ("singlePlacementGroup", json!(true)),
+            ("orchestrationMode", json!("Uniform")),
+            ("upgradePolicy", json!({ "mode": "Manual" })),
+            ("overprovision", json!(true)),
+            ("doNotRunExtensionsOnOverprovisionedVMs", json!(false)),
+            ("platformFaultDomainCount", json!(5)),
+        ] {
+            if body["properties"].get(field).is_none() {
+                body["properties"][field] = value;
+            }
+        }
     }
     let properties = &mut body["properties"];
-    for (field, value) in [
-        ("singlePlacementGroup", json!(true)),
-        ("orchestrationMode", json!("Uniform")),
-        ("upgradePolicy", json!({ "mode": "Manual" })),
-        ("overprovision", json!(true)),
-        ("doNotRunExtensionsOnOverprovisionedVMs", json!(false)),
-        ("platformFaultDomainCount", json!(5)),
-    ] {
-        if properties.get(field).is_none() {
-            properties[field] = value;
-        }
-    }
     properties["uniqueId"] = json!(Uuid::new_v4());
     properties["timeCreated"] = json!(timestamp(context.now));
     properties["provisioningState"] = json!("Creating");
@@ -143,36 +146,72 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     context.state.insert(Resource {
         id: id.clone(),
         body: body.clone(),
-        inner: Inner::ScaleSet(ScaleSetInner::default()),
+        inner: Inner::ScaleSet(ScaleSetInner {
+            secrets,
+            ..ScaleSetInner::default()
+        }),
     });
-    let operation = context.begin(Dialect::Compute, &location, &id, Work::ScaleSetUpdated);
+    let operation = begin(context, &location, &id);
     Ok(context.accepted(201, operation, Some(body)))
 }
 
-fn refuse_mode(body: &Value) -> Result<()> {
-    let properties = &body["properties"];
-    if properties["orchestrationMode"] == "Flexible" {
-        return Err(ArmError::not_implemented(
-            "scale sets of the orchestration mode 'Flexible'",
-        ));
+/// Begins the operation that gives a set its machines. Those of a Flexible one begin at once, as the
+/// operation waits for them.
+fn begin(context: &mut Context<'_>, location: &str, id: &str) -> Uuid {
+    let operation = context.begin(Dialect::Compute, location, id, Work::ScaleSetUpdated);
+    let is_flexible = context
+        .state
+        .resource(id)
+        .is_some_and(|set| is_flexible(&set.body));
+    if is_flexible && let Err(error) = flexible::fit(context, id) {
+        // It is refused again when the operation ends, which is then its error.
+        tracing::debug!(
+            set = id,
+            problem = error.message,
+            "a machine cannot be made"
+        );
     }
-    if properties["upgradePolicy"]["mode"] == "Rolling" {
+    operation
+}
+
+/// Checks the model of a new set, and how many machines are wanted of it.
+fn model(context: &Context<'_>, body: &mut Value) -> Result<()> {
+    for field in ["name", "capacity"] {
+        if body["sku"].get(field).is_none() {
+            return Err(ArmError::missing_parameter(&format!("sku.{field}")));
+        }
+    }
+    let capacity = capacity(body)?;
+    let size = size(context, body, capacity)?;
+    model::check(context, body)?;
+    body["sku"]["name"] = json!(size.name);
+    if body["sku"].get("tier").is_none() {
+        body["sku"]["tier"] = json!("Standard");
+    }
+    Ok(())
+}
+
+fn refuse_rolling(body: &Value) -> Result<()> {
+    if body["properties"]["upgradePolicy"]["mode"] == "Rolling" {
         return Err(ArmError::not_implemented("rolling upgrades of scale sets"));
     }
     Ok(())
 }
 
-/// The size of the machines, of which there have to be enough cores, those of the set included.
+/// The size of the machines, of which there have to be enough cores, those of the set included. The
+/// machines of a Flexible set are counted by themselves, once they are there.
 fn size(context: &Context<'_>, body: &Value, capacity: u64) -> Result<&'static Size> {
+    let id = body["id"].as_str().unwrap_or_default();
+    let there = flexible::count(context.state, id);
     vms::size_for(
         context,
         vms::Wanted {
             size: body["sku"]["name"].as_str().unwrap_or_default(),
             location: body["location"].as_str().unwrap_or_default(),
             zones: &zones::of(body),
-            machines: capacity,
+            machines: capacity.saturating_sub(there),
             is_spot: is_spot(&body["properties"]["virtualMachineProfile"]["priority"]),
-            id: body["id"].as_str().unwrap_or_default(),
+            id,
             replaces: true,
         },
     )
@@ -206,8 +245,12 @@ pub(crate) fn patch(context: &mut Context<'_>, group: &str, name: &str) -> Resul
 
 /// A PUT (`replaces`) or a PATCH of a set that exists. What is left out stays.
 fn update(context: &mut Context<'_>, mut set: Resource, body: &Value, replaces: bool) -> Result {
-    refuse_mode(body)?;
     let old = set.body.clone();
+    if is_flexible(&old) {
+        flexible::check(body)?;
+    } else {
+        refuse_rolling(body)?;
+    }
     for field in [
         "singlePlacementGroup",
         "orchestrationMode",
@@ -219,7 +262,9 @@ fn update(context: &mut Context<'_>, mut set: Resource, body: &Value, replaces: 
         }
     }
     let mut new = old.clone();
-    merge(&mut new["sku"], &body["sku"]);
+    if let Some(sku) = body.get("sku") {
+        merge(&mut new["sku"], sku);
+    }
     if let Some(tags) = body.get("tags") {
         new["tags"] = tags.clone();
     }
@@ -228,14 +273,21 @@ fn update(context: &mut Context<'_>, mut set: Resource, body: &Value, replaces: 
             merge(&mut new["properties"][field], value);
         }
     }
-    let capacity = capacity(&new)?;
-    let size = size(context, &new, capacity)?;
-    new["sku"]["name"] = json!(size.name);
-    // A model that stays is not looked at again: the secrets that it was made with are not kept.
+    let has_model = !new["properties"]["virtualMachineProfile"].is_null() || !new["sku"].is_null();
+    if has_model {
+        let capacity = capacity(&new)?;
+        let size = size(context, &new, capacity)?;
+        new["sku"]["name"] = json!(size.name);
+    }
     let has_new_profile =
         new["properties"]["virtualMachineProfile"] != old["properties"]["virtualMachineProfile"];
-    if has_new_profile {
+    if has_new_profile && let Inner::ScaleSet(inner) = &mut set.inner {
+        flexible::put_back(inner, &mut new["properties"]["virtualMachineProfile"]);
+        inner.secrets = flexible::secrets(&new["properties"]["virtualMachineProfile"]);
         model::check(context, &mut new)?;
+        if is_flexible(&new) {
+            flexible::fill_in(&mut new["properties"]["virtualMachineProfile"]);
+        }
     }
     let identity = match body.get("identity") {
         Some(given) => Some(vms::identity::plan(
@@ -259,12 +311,7 @@ fn update(context: &mut Context<'_>, mut set: Resource, body: &Value, replaces: 
     set.body = new.clone();
     let (id, location) = (set.id.clone(), new["location"].clone());
     context.state.insert(set);
-    let operation = context.begin(
-        Dialect::Compute,
-        location.as_str().unwrap_or_default(),
-        &id,
-        Work::ScaleSetUpdated,
-    );
+    let operation = begin(context, location.as_str().unwrap_or_default(), &id);
     Ok(context.accepted(200, operation, Some(new)))
 }
 
@@ -282,7 +329,19 @@ fn merge(under: &mut Value, over: &Value) {
 }
 
 /// The end of a PUT or a PATCH: there are as many machines as there are to be.
-pub(crate) fn updated(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
+/// `None` while those of a Flexible set are being made.
+pub(crate) fn updated(
+    context: &mut Context<'_>,
+    operation: &Operation,
+) -> Option<Result<Option<Value>>> {
+    let id = operation.resource.as_str();
+    match context.state.resource(id) {
+        Some(set) if is_flexible(&set.body) => flexible::settle(context, operation),
+        _ => Some(uniform_updated(context, id)),
+    }
+}
+
+fn uniform_updated(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
     vms::identity::complete(context, id);
     let now = context.now;
     let Some(set) = context.state.resource_mut(id) else {
@@ -326,9 +385,9 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
     Ok(context.accepted(202, operation, None))
 }
 
-pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Result<Option<Value>> {
-    context.state.remove(id);
-    Ok(None)
+/// The end of the deletion; `None` while machines of a Flexible set are still there.
+pub(crate) fn deleted(context: &mut Context<'_>, id: &str) -> Option<Result<Option<Value>>> {
+    flexible::deleted(context, id)
 }
 
 /// `GET …/skus`: what the set could be changed to.

@@ -25,6 +25,9 @@ const SHARED: &[&str] = &[
     "hardwareProfile",
 ];
 
+/// What comes behind the prefix of a host name: six digits or letters.
+const LATER: &str = "000000";
+
 fn invalid(target: &str, message: &str) -> ArmError {
     ArmError::compute(400, "InvalidParameter", message).with_target(target)
 }
@@ -48,7 +51,10 @@ pub(super) fn check(context: &Context<'_>, body: &mut Value) -> Result<()> {
                 if let Some(os) = os.as_object_mut()
                     && let Some(prefix) = os.remove("computerNamePrefix")
                 {
-                    os.insert("computerName".to_owned(), prefix);
+                    // As a machine would be called: a prefix may end as a name may not.
+                    let name = prefix.as_str().filter(|prefix| !prefix.is_empty());
+                    let name = name.map_or(prefix.clone(), |name| json!(format!("{name}{LATER}")));
+                    os.insert("computerName".to_owned(), name);
                 }
                 machine["properties"]["osProfile"] = os;
             }
@@ -91,6 +97,13 @@ pub(super) fn check(context: &Context<'_>, body: &mut Value) -> Result<()> {
             "The disks of a scale set cannot have the createOption 'Attach'.",
         ));
     }
+    let prefix = profile["osProfile"]["computerNamePrefix"].as_str();
+    if prefix.is_some_and(|prefix| prefix.len() > 58) {
+        return Err(invalid(
+            "computerNamePrefix",
+            "Linux host name prefix cannot exceed 58 characters in length.",
+        ));
+    }
     vms::check_model(
         context,
         &mut machine,
@@ -131,14 +144,9 @@ pub(super) fn check(context: &Context<'_>, body: &mut Value) -> Result<()> {
     }
     if let Some(os) = machine["properties"]["osProfile"].as_object() {
         let mut os = os.clone();
-        let prefix = os.remove("computerName").unwrap_or_default();
-        // Six digits or letters come behind it, and a host name has 64 characters.
-        if prefix.as_str().is_none_or(|prefix| prefix.len() > 58) {
-            return Err(invalid(
-                "computerNamePrefix",
-                "Linux host name prefix cannot exceed 58 characters in length.",
-            ));
-        }
+        let name = os.remove("computerName").unwrap_or_default();
+        let prefix = name.as_str().and_then(|name| name.strip_suffix(LATER));
+        let prefix = json!(prefix.unwrap_or_default());
         os.insert("computerNamePrefix".to_owned(), prefix);
         for secret in ["adminPassword", "customData"] {
             os.remove(secret);

@@ -29,6 +29,7 @@ use super::lro::{Dialect, Work};
 use super::network::nic;
 use super::resources::{check_tags, identify, set_state};
 use super::route::nothing_there;
+use super::scale_sets;
 use super::sizes::Size;
 use super::skus;
 use crate::state::{Guest, Inner, Power, Resource, State, VmInner};
@@ -121,6 +122,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     }
     identify(&mut body, &put.id);
     let size = hardware::size(context, &body)?;
+    let fault_domain = scale_sets::place(context, &body)?;
     spot::check(&mut body["properties"], size)?;
     let source = check::source(context, &body, size)?;
     check::os_profile(&body, &source)?;
@@ -136,6 +138,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
     let guest = Guest {
         admin_password: text("/properties/osProfile/adminPassword"),
         user_data: text("/properties/userData"),
+        fault_domain,
         ..Guest::default()
     };
     if let Some(given) = body.get("identity") {
@@ -161,6 +164,7 @@ pub(crate) fn put(context: &mut Context<'_>, group: &str, name: &str) -> Result 
             guest,
         }),
     });
+    scale_sets::recount(context, &body);
     let operation = context.begin(Dialect::Compute, &location, &id, Work::VmCreated);
     Ok(context.accepted(201, operation, Some(body)))
 }
@@ -273,6 +277,17 @@ fn refuse_changes(old: &Value, new: &Value, custom_data: Option<&str>) -> Result
             return Err(ArmError::property_change(name));
         }
     }
+    let (was, is) = (
+        old["virtualMachineScaleSet"]["id"].as_str(),
+        new["virtualMachineScaleSet"]["id"].as_str(),
+    );
+    if let Some(is) = is
+        && !was.is_some_and(|was| same(was, is))
+    {
+        return Err(ArmError::not_implemented(
+            "virtual machines that come to a scale set after they were made",
+        ));
+    }
     if let Some(data) = new["osProfile"]["customData"].as_str()
         && Some(data) != custom_data
     {
@@ -379,12 +394,13 @@ pub(crate) fn extensions(context: &Context<'_>, group: &str, name: &str) -> Resu
 pub(crate) fn list_all(context: &Context<'_>) -> Result {
     let status_only = context.call.query("statusOnly").unwrap_or_default();
     if !status_only.eq_ignore_ascii_case("true") {
-        return context.list(None, Kind::Vm, "");
+        return list(context, None);
     }
+    let set = set_of_filter(context)?;
     let machines = context.state.resources.values();
     let found: Vec<Value> = machines
         .filter(|resource| matches!(resource.inner, Inner::Vm(_)))
-        .filter(|resource| ResourceId::parse(&resource.id).is_some_and(|id| id.kind == Kind::Vm))
+        .filter(|machine| set.as_deref().is_none_or(|set| is_in(machine, set)))
         .map(|machine| {
             let body = &machine.body;
             json!({
@@ -401,6 +417,66 @@ pub(crate) fn list_all(context: &Context<'_>) -> Result {
         })
         .collect();
     Ok(Answer::json(200, json!({ "value": found })))
+}
+
+/// The machines of a group or of the subscription; with a filter those of a Flexible scale set, then
+/// also with their instance views.
+pub(crate) fn list(context: &Context<'_>, group: Option<&str>) -> Result {
+    let Some(set) = set_of_filter(context)? else {
+        return context.list(group, Kind::Vm, "");
+    };
+    if let Some(group) = group {
+        context.group(group)?;
+    }
+    let expand = context.call.query("$expand").unwrap_or_default();
+    let has_views = expand.eq_ignore_ascii_case("instanceView");
+    let machines = context.state.resources.values();
+    let found: Vec<Value> = machines
+        .filter(|resource| matches!(resource.inner, Inner::Vm(_)) && is_in(resource, &set))
+        .filter(|machine| {
+            let id = ResourceId::parse(&machine.id);
+            id.is_some_and(|id| group.is_none_or(|group| id.group.eq_ignore_ascii_case(group)))
+        })
+        .map(|machine| {
+            let mut body = machine.body.clone();
+            if has_views {
+                body["properties"]["instanceView"] = view::of(context, machine);
+            }
+            body
+        })
+        .collect();
+    Ok(Answer::json(200, json!({ "value": found })))
+}
+
+fn is_in(machine: &Resource, set: &str) -> bool {
+    let own = machine.body["properties"]["virtualMachineScaleSet"]["id"].as_str();
+    own.is_some_and(|own| same(own, set))
+}
+
+/// The scale set of a filter, which is the only thing that machines are filtered by:
+/// `'virtualMachineScaleSet/id' eq '/subscriptions/…'`. Clients quote the id, the documentation does not.
+fn set_of_filter(context: &Context<'_>) -> Result<Option<String>> {
+    let Some(filter) = context.call.query("$filter") else {
+        return Ok(None);
+    };
+    let mut words = filter.split_whitespace();
+    let parts = [words.next(), words.next(), words.next(), words.next()];
+    match parts.map(|part| part.map(|part| part.trim_matches('\''))) {
+        [Some(field), Some(operator), Some(id), None]
+            if field.eq_ignore_ascii_case("virtualMachineScaleSet/id")
+                && operator.eq_ignore_ascii_case("eq") =>
+        {
+            Ok(Some(id.to_owned()))
+        }
+        _ => Err(ArmError::compute(
+            400,
+            "InvalidParameter",
+            format!(
+                "The filter \"{filter}\" is not of the form 'virtualMachineScaleSet/id' eq '/subscriptions/…'."
+            ),
+        )
+        .with_target("$filter")),
+    }
 }
 
 /// GET of a machine, with its instance view where `$expand` asks for it.
@@ -427,14 +503,21 @@ pub(crate) fn delete(context: &mut Context<'_>, group: &str, name: &str) -> Resu
     let Ok(machine) = context.existing(group, Kind::Vm, name).cloned() else {
         return nothing_there();
     };
-    context.preempt(&machine.id);
-    set_state(context.state.resource_mut(&machine.id), "Deleting");
-    let location = machine.body["location"]
-        .as_str()
+    let operation = begin_deletion(context, &machine.id);
+    Ok(context.accepted(202, operation, None))
+}
+
+/// The same of a machine by its id.
+pub(crate) fn begin_deletion(context: &mut Context<'_>, id: &str) -> Uuid {
+    context.preempt(id);
+    set_state(context.state.resource_mut(id), "Deleting");
+    let location = context
+        .state
+        .resource(id)
+        .and_then(|machine| machine.body["location"].as_str())
         .unwrap_or_default()
         .to_owned();
-    let operation = context.begin(Dialect::Compute, &location, &machine.id, Work::VmDeleted);
-    Ok(context.accepted(202, operation, None))
+    context.begin(Dialect::Compute, &location, id, Work::VmDeleted)
 }
 
 /// The end of the deletion: what goes with the machine goes, the rest is free. `None` while the
@@ -449,7 +532,10 @@ pub(crate) fn deleted(
         let _ = machine::pull_plug(context, operation, id)?;
     }
     Some(match context.state.remove(id) {
-        Some(machine) => delete_with(context, machine),
+        Some(machine) => {
+            scale_sets::recount(context, &machine.body);
+            delete_with(context, machine)
+        }
         None => Ok(None),
     })
 }

@@ -117,6 +117,9 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         "disks": disks,
         "statuses": statuses,
     });
+    if let Some(domain) = vm.guest.fault_domain {
+        view["platformFaultDomain"] = json!(domain);
+    }
     if let Some(shown) = diagnostics::view(machine) {
         view["bootDiagnostics"] = shown;
     }
