@@ -244,10 +244,11 @@ fn images_of_other_kinds_are_refused_with_the_reason() {
     std::fs::write(&secret, "secret").unwrap();
     let object = format!("secret,id=s,file={}", secret.display());
     let image = qemu.path("encrypted");
-    let luks = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10";
+    // Not LUKS: to make that QEMU measures the processor, and fails where it is busy.
+    let encrypted = "encrypt.format=aes,encrypt.key-secret=s";
     qemu.img(
         &[
-            "create", "-q", "-f", "qcow2", "--object", &object, "-o", luks,
+            "create", "-q", "-f", "qcow2", "--object", &object, "-o", encrypted,
         ],
         &[&image, Path::new("20M")],
     );
