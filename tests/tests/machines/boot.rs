@@ -564,7 +564,10 @@ async fn a_refusal_knows_what_else_there_is() {
     let image = place.image().await;
     let before = place.local.state().await;
     for (code, parts) in [
-        ("ZonalAllocationFailed", ["try zone 1 or 3", "Standard_B2s"]),
+        (
+            "ZonalAllocationFailed",
+            ["try zone 1 or 3", "Standard_D2as_v5"],
+        ),
         (
             "SkuNotAvailable",
             ["has no room for Standard_D2s_v5", "another size"],

@@ -259,18 +259,18 @@ fn v4_address_of(state: &State, guid: &str) -> Ipv4Addr {
         .filter_map(|resource| resource.body["properties"]["ipAddress"].as_str())
         .collect();
     let mut address = Ipv4Addr::UNSPECIFIED;
-    // There are two million of them; the last attempt is as good as any.
+    // Of the first there are two million, of the others 762; the last attempt is as good as any.
     for attempt in 0..100_u32 {
         let mut digest = Sha256::new();
         digest.update(guid.as_bytes());
-        if !state.has_own_addresses {
-            let digest = digest.finalize();
-            let network = [[192, 0, 2], [198, 51, 100], [203, 0, 113]][usize::from(digest[0] % 3)];
-            return Ipv4Addr::new(network[0], network[1], network[2], 1 + digest[1] % 254);
-        }
         digest.update(attempt.to_be_bytes());
         let digest = digest.finalize();
-        address = Ipv4Addr::new(127, 32 + digest[0] % 32, digest[1], 1 + digest[2] % 254);
+        address = if state.has_own_addresses {
+            Ipv4Addr::new(127, 32 + digest[0] % 32, digest[1], 1 + digest[2] % 254)
+        } else {
+            let network = [[192, 0, 2], [198, 51, 100], [203, 0, 113]][usize::from(digest[0] % 3)];
+            Ipv4Addr::new(network[0], network[1], network[2], 1 + digest[1] % 254)
+        };
         if !taken.contains(&address.to_string().as_str()) {
             break;
         }
