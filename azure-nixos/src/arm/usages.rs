@@ -59,6 +59,12 @@ impl Usage {
         let left = self.limit.saturating_sub(self.current_value);
         Some(u64::try_from(left).unwrap_or(0))
     }
+
+    /// Whether there may not be so many in addition.
+    #[must_use]
+    pub fn lacks(&self, needed: u64) -> bool {
+        self.left().is_some_and(|left| left < needed)
+    }
 }
 
 /// The contract says integers; Microsoft.Network's own examples write `8.0`.

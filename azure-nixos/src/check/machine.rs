@@ -39,12 +39,6 @@ impl Wanted<'_> {
         CheckItem::stops(topic, self.asked, found)
     }
 
-    fn find<'a>(&self, sizes: &'a [VmSize]) -> Option<&'a VmSize> {
-        sizes
-            .iter()
-            .find(|size| size.name.eq_ignore_ascii_case(self.size))
-    }
-
     /// The size itself.
     pub(super) fn size(&self, sizes: &Result<Vec<VmSize>>) -> CheckItem {
         let (topic, location) = (Topic::VmSize, self.location);
@@ -52,10 +46,10 @@ impl Wanted<'_> {
             Ok(sizes) => sizes,
             Err(error) => return not_answered(topic, "the sizes of machines", error),
         };
-        let Some(size) = self.find(sizes) else {
+        let Some(size) = VmSize::find(sizes, self.size) else {
             let names = sizes.iter().map(|size| size.name.as_str());
             let to_do = nearest(self.size, names).map_or_else(
-                || format!("`az vm list-skus -l {location} -r virtualMachines -o table` lists what there is"),
+                || VmSize::how_to_list(location),
                 |name| format!("did you mean {name}?"),
             );
             return self
@@ -67,20 +61,19 @@ impl Wanted<'_> {
         };
         let name = &size.name;
         if let Some(restriction) = size.restriction_in(location) {
-            let why = restriction.reason_code.as_deref();
             return self
                 .stops(
                     topic,
                     format!(
                         "the size {name} is in {location}, but not for this subscription ({})",
-                        why.unwrap_or("no reason is given")
+                        restriction.reason()
                     ),
                 )
                 .with_advice("take another size or another region, or ask Azure's support to lift the restriction");
         }
-        let cores = size.cores().map_or_else(String::new, |cores| {
-            format!("{cores} vCPU{}, ", if cores == 1 { "" } else { "s" })
-        });
+        let cores = size
+            .said_cores()
+            .map_or_else(String::new, |cores| format!("{cores}, "));
         let generations: Vec<_> = [Generation::V1, Generation::V2]
             .into_iter()
             .filter(|generation| size.boots(*generation))
@@ -151,7 +144,10 @@ impl Wanted<'_> {
             Ok(usages) => usages,
             Err(error) => return not_answered(topic, "the quotas", error),
         };
-        let size = sizes.as_ref().ok().and_then(|sizes| self.find(sizes));
+        let size = sizes
+            .as_ref()
+            .ok()
+            .and_then(|sizes| VmSize::find(sizes, self.size));
         let Some((size, cores)) = size.and_then(|size| Some((size, size.cores()?))) else {
             return CheckItem::not_checked(
                 topic,
@@ -170,16 +166,16 @@ impl Wanted<'_> {
             };
             let what = if name == ALL_CORES { "all sizes" } else { name };
             let line = format!("{} of {} ({what})", usage.current_value, usage.limit);
-            if usage.left().is_some_and(|left| left < needed) {
+            if usage.lacks(needed) {
                 lacking.push(line);
             } else {
                 said.push(line);
             }
         }
-        let needs = match self.count {
-            1 => format!("a machine of {} needs {needed} vCPUs", size.name),
-            more => format!("{more} machines of {} need {needed} vCPUs", size.name),
-        };
+        let needs = format!(
+            "{} {needed} vCPUs",
+            size.machines_need(u64::from(self.count))
+        );
         if !lacking.is_empty() {
             return self
                 .stops(
@@ -221,10 +217,7 @@ impl Wanted<'_> {
             "{} public addresses are in use in {location}, of {} ({})",
             usage.current_value, usage.limit, usage.name.value
         );
-        if usage
-            .left()
-            .is_some_and(|left| left < u64::from(self.count))
-        {
+        if usage.lacks(u64::from(self.count)) {
             return self
                 .stops(topic, format!("{found}; {} more are needed", self.count))
                 .with_advice("delete addresses that nothing uses, take another region, or ask for more quota (Azure portal, Quotas)");

@@ -67,9 +67,7 @@ impl Catalogue {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&VmSize> {
-        self.sizes
-            .iter()
-            .find(|size| size.name.eq_ignore_ascii_case(name))
+        VmSize::find(&self.sizes, name)
     }
 
     /// Fails unless machines of a size can be had, as far as that can be known beforehand.
@@ -87,9 +85,10 @@ impl Catalogue {
             );
             return Err(match nearest(name, names) {
                 Some(other) => error.with_hint(format!("did you mean {other}?")),
-                None => error.with_hint(self.proposal(None, needs).unwrap_or_else(|| {
-                    format!("`az vm list-skus -l {location} -r virtualMachines -o table` lists what there is")
-                })),
+                None => error.with_hint(
+                    self.proposal(None, needs)
+                        .unwrap_or_else(|| VmSize::how_to_list(location)),
+                ),
             });
         };
         let misfits = misfits(size, needs);
@@ -124,7 +123,7 @@ impl Catalogue {
         let short: Vec<String> = counted
             .iter()
             .filter_map(|name| self.usages.iter().find(|usage| usage.is(name)))
-            .filter(|usage| usage.left().is_some_and(|left| left < cores))
+            .filter(|usage| usage.lacks(cores))
             .map(|usage| {
                 format!(
                     "{} of {} ({})",
@@ -132,10 +131,7 @@ impl Catalogue {
                 )
             })
             .collect();
-        let machines = match needs.count {
-            1 => format!("a machine of {} needs", size.name),
-            more => format!("{more} machines of {} need", size.name),
-        };
+        let machines = size.machines_need(needs.count);
         (!short.is_empty()).then(|| {
             format!(
                 "{machines} {cores} vCPUs, and the quota of {} is used up: {}",
@@ -172,12 +168,11 @@ impl Catalogue {
             .iter()
             .take(MOST_PROPOSED)
             .map(|size| {
-                size.cores().map_or_else(
+                size.said_cores().map_or_else(
                     || size.name.clone(),
                     |cores| {
-                        let plural = if cores == 1 { "" } else { "s" };
                         let gb = size.capability("MemoryGB").unwrap_or("?").trim();
-                        format!("{} ({cores} vCPU{plural}, {gb} GB)", size.name)
+                        format!("{} ({cores}, {gb} GB)", size.name)
                     },
                 )
             })
@@ -239,10 +234,7 @@ fn misfits(size: &VmSize, needs: &Needs) -> Vec<String> {
     if let Some(restriction) = size.restriction_in(location) {
         why.push(format!(
             "this subscription may not use it in {location} ({})",
-            restriction
-                .reason_code
-                .as_deref()
-                .unwrap_or("no reason is given")
+            restriction.reason()
         ));
     }
     if !size.boots(needs.generation) {

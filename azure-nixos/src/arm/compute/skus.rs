@@ -87,7 +87,40 @@ pub struct RestrictionInfo {
     pub zones: Vec<String>,
 }
 
+impl Restriction {
+    /// Why, in one word of the service's.
+    pub(crate) fn reason(&self) -> &str {
+        self.reason_code.as_deref().unwrap_or("no reason is given")
+    }
+}
+
 impl VmSize {
+    /// The size of a name, in any case.
+    pub(crate) fn find<'a>(sizes: &'a [Self], name: &str) -> Option<&'a Self> {
+        sizes
+            .iter()
+            .find(|size| size.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The [`cores`](Self::cores) in words: `1 vCPU`.
+    pub(crate) fn said_cores(&self) -> Option<String> {
+        let cores = self.cores()?;
+        let plural = if cores == 1 { "" } else { "s" };
+        Some(format!("{cores} vCPU{plural}"))
+    }
+
+    /// What so many machines of the size need, to be followed by a number of cores.
+    pub(crate) fn machines_need(&self, count: u64) -> String {
+        match count {
+            1 => format!("a machine of {} needs", self.name),
+            more => format!("{more} machines of {} need", self.name),
+        }
+    }
+
+    /// How to see which sizes there are.
+    pub(crate) fn how_to_list(location: &Location) -> String {
+        format!("`az vm list-skus -l {location} -r virtualMachines -o table` lists what there is")
+    }
     /// The value of a capability, by its name in any case.
     #[must_use]
     pub fn capability(&self, name: &str) -> Option<&str> {
