@@ -34,9 +34,9 @@ pub(super) struct Run<Other = Infallible> {
 }
 
 /// A disk behind a block table.
-pub(super) trait Blocks {
+pub(super) trait Blocks: Sized {
     type File: ReadAt;
-    type Other;
+    type Other: Own<Self>;
 
     fn file(&self) -> &Self::File;
 
@@ -46,12 +46,26 @@ pub(super) trait Blocks {
     /// The run that holds the byte at `offset`, which is within the disk: from there to its end,
     /// as far as that is cheap to tell.
     fn locate(&self, offset: u64) -> Result<Run<Self::Other>>;
+}
 
-    /// The first bytes of the range, which lies in one run of the format's own, that may hold data.
-    fn other_extent(&self, other: &Self::Other, range: Range<u64>) -> Result<Option<Range<u64>>>;
+/// A run that only its format knows how to read.
+pub(super) trait Own<B> {
+    /// The first bytes of the range, which lies in this run, that may hold data.
+    fn extent(&self, blocks: &B, range: Range<u64>) -> Result<Option<Range<u64>>>;
 
-    /// Fills the buffer with the bytes at `offset`, which lie in one run of the format's own.
-    fn read_other(&self, other: &Self::Other, buffer: &mut [u8], offset: u64) -> Result<()>;
+    /// Fills the buffer with the bytes at `offset`, which lie in this run.
+    fn read(&self, blocks: &B, buffer: &mut [u8], offset: u64) -> Result<()>;
+}
+
+/// Most formats have none.
+impl<B> Own<B> for Infallible {
+    fn extent(&self, _: &B, _: Range<u64>) -> Result<Option<Range<u64>>> {
+        match *self {}
+    }
+
+    fn read(&self, _: &B, _: &mut [u8], _: u64) -> Result<()> {
+        match *self {}
+    }
 }
 
 fn located<B: Blocks>(blocks: &B, offset: u64) -> Result<Run<B::Other>> {
@@ -90,7 +104,7 @@ pub(super) fn next_extent<B: Blocks>(blocks: &B, from: u64) -> Result<Option<Ran
                 }
             }
             Place::Other(other) => {
-                if let Some(range) = blocks.other_extent(&other, at..run.end)? {
+                if let Some(range) = other.extent(blocks, at..run.end)? {
                     return Ok(Some(range));
                 }
             }
@@ -112,7 +126,7 @@ pub(super) fn read<B: Blocks>(blocks: &B, buffer: &mut [u8], offset: u64) -> Res
         match run.place {
             Place::Zero => part.fill(0),
             Place::At(start) => blocks.file().read_exact_at(part, start)?,
-            Place::Other(other) => blocks.read_other(&other, part, at)?,
+            Place::Other(other) => other.read(blocks, part, at)?,
         }
         at += length as u64;
         rest = after;

@@ -33,7 +33,7 @@ pub(super) use header::Layout;
 use tables::State;
 use unpack::Unpacked;
 
-use super::blocks::{self, Blocks, Place, Run};
+use super::blocks::{self, Blocks, Own, Place, Run};
 use super::fault::Fault;
 use super::file::ImageFile;
 use super::read_at::ReadAt;
@@ -200,9 +200,11 @@ impl<F: ReadAt> Blocks for Qcow2<F> {
             place: Place::Zero,
         }))
     }
+}
 
-    fn other_extent(&self, other: &Elsewhere, range: Range<u64>) -> Result<Option<Range<u64>>> {
-        let below = match (other, &self.below) {
+impl<F: ReadAt> Own<Qcow2<F>> for Elsewhere {
+    fn extent(&self, image: &Qcow2<F>, range: Range<u64>) -> Result<Option<Range<u64>>> {
+        let below = match (self, &image.below) {
             (Elsewhere::Packed { .. }, _) => return Ok(Some(range)),
             (Elsewhere::Below, None) => return Ok(None),
             (Elsewhere::Below, Some(below)) => below,
@@ -213,8 +215,8 @@ impl<F: ReadAt> Blocks for Qcow2<F> {
             .filter(|extent| !extent.is_empty()))
     }
 
-    fn read_other(&self, other: &Elsewhere, buffer: &mut [u8], offset: u64) -> Result<()> {
-        match (other, &self.below) {
+    fn read(&self, image: &Qcow2<F>, buffer: &mut [u8], offset: u64) -> Result<()> {
+        match (self, &image.below) {
             (
                 Elsewhere::Packed {
                     cluster,
@@ -223,9 +225,9 @@ impl<F: ReadAt> Blocks for Qcow2<F> {
                 },
                 _,
             ) => {
-                let whole = self
+                let whole = image
                     .unpacked
-                    .get(&self.file, &self.layout, *start, *length)?;
+                    .get(&image.file, &image.layout, *start, *length)?;
                 // A run of a packed cluster is within the cluster.
                 let skip = usize::try_from(offset - cluster).unwrap_or(usize::MAX);
                 let part = whole.get(skip..).unwrap_or_default();

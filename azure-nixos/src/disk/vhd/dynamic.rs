@@ -335,14 +335,6 @@ impl<F: ReadAt> Blocks for DynamicVhd<F> {
         let end = (index + count) * layout.block;
         Ok(Run { end, place })
     }
-
-    fn other_extent(&self, other: &Infallible, _: Range<u64>) -> Result<Option<Range<u64>>> {
-        match *other {}
-    }
-
-    fn read_other(&self, other: &Infallible, _: &mut [u8], _: u64) -> Result<()> {
-        match *other {}
-    }
 }
 
 impl<F: ReadAt> DiskSource for DynamicVhd<F> {
