@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use super::Topic;
 use super::report::{CheckItem, Outcome};
-use crate::nix::host::KVM;
+use crate::nix::host::{KVM, LEAST, MAKE_ROOM};
 use crate::nix::{DiskSpace, NixHost, StoreAccess};
 use crate::{ByteSize, Result};
 
 /// Room for an image unless the caller says how large it is: the disk of a small server is 2 to 4 GiB.
 pub(super) const IMAGE: ByteSize = ByteSize::gib(4);
-
-/// With less than this no image is built at all: the smallest NixOS has a closure of that size.
-const LEAST: ByteSize = ByteSize::gib(1);
 
 /// The closure of a NixOS that has to be fetched is about a hundred thousand files.
 const FILES: u64 = 200_000;
@@ -119,7 +116,7 @@ impl Wanted {
         let needed = ByteSize::bytes(needed);
         let free = space.available;
         let to_do = if topic == Topic::StoreSpace {
-            "`nix-collect-garbage -d` makes room, or give the store a larger disk"
+            MAKE_ROOM
         } else {
             "make room there, or name another directory: `build-dir` in nix.conf, or TMPDIR of the nix-daemon"
         };

@@ -11,15 +11,12 @@ use super::command;
 use super::derivation::Derivation;
 use super::evaluation::{Evaluation, Step};
 use super::event::{MessageLevel, NixEvent};
-use super::host::{KVM, NixHost, StoreAccess, is_here};
+use super::host::{KVM, LEAST, MAKE_ROOM, NixHost, StoreAccess, is_here};
 use super::plan::BuildPlan;
 use super::process::Finished;
 use super::run::Run;
 use crate::blocking::blocking;
-use crate::{ByteSize, Error, ErrorKind, Result};
-
-/// With less room than this it is said that an image may not fit: the smallest NixOS is that large.
-const LITTLE: ByteSize = ByteSize::gib(1);
+use crate::{Error, ErrorKind, Result};
 
 /// Systems whose derivations are built by Nix itself.
 const BUILTIN: &str = "builtin";
@@ -152,25 +149,24 @@ fn room(host: &NixHost, plan: &BuildPlan) -> Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let (free, store) = (space.available, host.store_dir.display());
-    let advice = "`nix-collect-garbage -d` makes room, or give the store a larger disk";
     if let Some(unpacked) = plan.unpacked.filter(|unpacked| *unpacked > free) {
         return Err(Error::new(
             ErrorKind::Build,
             format!("the store {store} has {free} free, and what has to be fetched takes {unpacked} there"),
         )
-        .with_hint(advice));
+        .with_hint(MAKE_ROOM));
     }
     if space.inodes == Some(0) {
         return Err(Error::new(
             ErrorKind::Build,
             format!("no more files can be made on the file system of the store {store}"),
         )
-        .with_hint(advice));
+        .with_hint(MAKE_ROOM));
     }
-    let is_little = !plan.builds.is_empty() && free < LITTLE;
+    let is_little = !plan.builds.is_empty() && free < LEAST;
     Ok(is_little
         .then(|| {
-            format!("the store {store} has only {free} free, and an image may not fit; {advice}")
+            format!("the store {store} has only {free} free, and an image may not fit; {MAKE_ROOM}")
         })
         .into_iter()
         .collect())
@@ -181,6 +177,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::ByteSize;
     use crate::nix::host::tests::host;
     use crate::nix::{DiskSpace, KvmDevice};
 

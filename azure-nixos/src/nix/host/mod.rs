@@ -28,6 +28,7 @@ use crate::{Error, ErrorKind, Result};
 pub use builders::NixBuilder;
 pub use kvm::KvmDevice;
 pub use space::DiskSpace;
+pub(crate) use space::{LEAST, MAKE_ROOM};
 
 use groups::Groups;
 use settings::Settings;

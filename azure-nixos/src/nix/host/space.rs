@@ -7,6 +7,14 @@ use rustix::fs::statvfs;
 
 use crate::ByteSize;
 
+/// With less room than this in the store an image hardly fits: the smallest NixOS has a closure of that
+/// size.
+pub(crate) const LEAST: ByteSize = ByteSize::gib(1);
+
+/// What makes room in the store.
+pub(crate) const MAKE_ROOM: &str =
+    "`nix-collect-garbage -d` makes room, or give the store a larger disk";
+
 /// The room in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
