@@ -9,27 +9,12 @@ mod common;
 
 use std::time::Duration;
 
+use azure_nixos_emulator::Clock;
 use azure_nixos_emulator::fault::FaultRule;
-use azure_nixos_emulator::{Clock, Emulator, EmulatorBuilder};
-use common::{Answer, COMPUTE, Client, NETWORK, RESOURCES, builder, group, resource, vm, with};
+use common::{
+    Answer, COMPUTE, Client, NETWORK, RESOURCES, builder, group, prepared, resource, vm, with,
+};
 use serde_json::{Value, json};
-
-async fn started(
-    dir: &std::path::Path,
-    settings: impl FnOnce(EmulatorBuilder) -> EmulatorBuilder,
-) -> (Emulator, Client) {
-    let emulator = settings(builder(dir)).start().await.unwrap();
-    let client = Client::new(&emulator);
-    client.make_group("rg").await;
-    client.make_uploaded(&emulator, "rg", "os").await;
-    client.make_image("rg", "nixos", "os").await;
-    client.make_network("rg", "web").await;
-    (emulator, client)
-}
-
-fn plain(builder: EmulatorBuilder) -> EmulatorBuilder {
-    builder
-}
 
 const KIND: &str = "Microsoft.Compute/virtualMachineScaleSets";
 
@@ -144,7 +129,7 @@ fn power(machine: &Value) -> &str {
 #[tokio::test]
 async fn the_machines_of_a_set_are_machines_of_the_group() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let before = counts(&client).await;
     let begun = put(&client, model(&client, 2)).await;
     assert_eq!(begun.status, 201, "{}", begun.body);
@@ -308,7 +293,7 @@ async fn the_machines_of_a_set_are_machines_of_the_group() {
 #[tokio::test]
 async fn a_set_grows_shrinks_and_counts() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), |builder| builder.quota("cores", 8)).await;
+    let (emulator, client) = prepared(builder(dir.path()).quota("cores", 8)).await;
     let before = counts(&client).await;
     made(&client, model(&client, 1)).await;
     let first = names(&machines(&client).await);
@@ -388,7 +373,7 @@ async fn a_set_grows_shrinks_and_counts() {
 #[tokio::test]
 async fn machines_are_made_of_the_model_of_the_day() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let password = with(
         model(&client, 1),
         &format!("{PROFILE}/osProfile/adminPassword"),
@@ -450,7 +435,7 @@ async fn machines_are_made_of_the_model_of_the_day() {
 #[tokio::test]
 async fn several_are_stopped_and_started_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     made(&client, model(&client, 2)).await;
     let both = names(&machines(&client).await);
     let act = async |what: &str, body: Option<Value>| {
@@ -535,7 +520,7 @@ async fn several_are_stopped_and_started_at_once() {
 #[tokio::test]
 async fn machines_are_spread() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let spread = with(
         model(&client, 4),
         "/properties/platformFaultDomainCount",
@@ -593,7 +578,7 @@ async fn machines_are_spread() {
 #[tokio::test]
 async fn machines_that_are_made_by_hand_belong_to_a_set() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let empty = json!({ "location": "westus2", "properties": {
         "orchestrationMode": "Flexible", "platformFaultDomainCount": 3 } });
     let shown = made(&client, empty).await;
@@ -677,7 +662,7 @@ async fn machines_that_are_made_by_hand_belong_to_a_set() {
 #[tokio::test]
 async fn a_model_has_to_be_good() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let before = counts(&client).await;
     let good = model(&client, 1);
     let name = "InvalidParameter";
@@ -771,10 +756,8 @@ async fn a_model_has_to_be_good() {
 async fn a_machine_that_cannot_be_made_fails_the_set() {
     let dir = tempfile::tempdir().unwrap();
     // There are addresses for the network and one machine.
-    let (emulator, client) = started(dir.path(), |builder| {
-        builder.quota("StandardSkuPublicIpAddresses", 2)
-    })
-    .await;
+    let (emulator, client) =
+        prepared(builder(dir.path()).quota("StandardSkuPublicIpAddresses", 2)).await;
     let before = counts(&client).await;
     let begun = put(&client, model(&client, 3)).await;
     assert_eq!(begun.status, 201, "{}", begun.body);
@@ -801,7 +784,7 @@ async fn a_machine_that_cannot_be_made_fails_the_set() {
 async fn an_operation_waits_for_the_machines() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::new();
-    let (emulator, client) = started(dir.path(), |builder| builder.clock(clock.clone())).await;
+    let (emulator, client) = prepared(builder(dir.path()).clock(clock.clone())).await;
     drop(client);
     emulator.stop().await;
     let emulator = builder(dir.path())
@@ -865,7 +848,7 @@ async fn an_operation_waits_for_the_machines() {
 #[tokio::test]
 async fn a_set_is_made_by_a_template_and_fails_by_rule() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let mut set_of_template = model(&client, 1);
     set_of_template["type"] = json!(KIND);
     set_of_template["name"] = json!("set");

@@ -8,29 +8,13 @@
 
 mod common;
 
-use azure_nixos_emulator::{Assumption, Emulator, EmulatorBuilder};
+use azure_nixos_emulator::{Assumption, Emulator};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Answer, COMPUTE, Client, DISKS, NETWORK, builder, disk, resource, vm, with};
+use common::{
+    Answer, COMPUTE, Client, DISKS, NETWORK, builder, disk, prepared, resource, vm, with,
+};
 use serde_json::{Value, json};
-
-/// An image `nixos` and an interface `web`.
-async fn started(
-    dir: &std::path::Path,
-    settings: impl FnOnce(EmulatorBuilder) -> EmulatorBuilder,
-) -> (Emulator, Client) {
-    let emulator = settings(builder(dir)).start().await.unwrap();
-    let client = Client::new(&emulator);
-    client.make_group("rg").await;
-    client.make_uploaded(&emulator, "rg", "os").await;
-    client.make_image("rg", "nixos", "os").await;
-    client.make_network("rg", "web").await;
-    (emulator, client)
-}
-
-fn plain(builder: EmulatorBuilder) -> EmulatorBuilder {
-    builder
-}
 
 const SIZE: &str = "/properties/hardwareProfile/vmSize";
 
@@ -139,12 +123,12 @@ const SECURITY: &str = "/properties/securityProfile";
 #[tokio::test]
 async fn a_size_is_where_it_is_and_for_whom() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), |builder| {
-        builder
+    let (emulator, client) = prepared(
+        builder(dir.path())
             .restrict_size("standard_f2s_v2")
             .restrict_size_in_zones("Standard_D2s_v3", ["1", "3"])
-            .restrict_size_in_zones("Standard_D4s_v3", [""; 0])
-    })
+            .restrict_size_in_zones("Standard_D4s_v3", [""; 0]),
+    )
     .await;
     for size in ["Standard_None", "Standard_F2s_v2"] {
         let words = format!(
@@ -231,7 +215,7 @@ async fn a_size_is_where_it_is_and_for_whom() {
 #[tokio::test]
 async fn a_location_without_zones_has_none() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let path = resource("rg", "Microsoft.Network/publicIPAddresses", "zoned");
     let body = |location: &str, sku: &str| {
         json!({ "location": location, "zones": ["1"], "sku": { "name": sku },
@@ -259,9 +243,9 @@ async fn a_location_without_zones_has_none() {
 async fn what_belongs_together_is_in_one_zone() {
     for regional_fits in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let (emulator, client) = started(dir.path(), |builder| match regional_fits {
-            true => builder.assume(Assumption::RegionalAddressFitsZone),
-            false => builder,
+        let (emulator, client) = prepared(match regional_fits {
+            true => builder(dir.path()).assume(Assumption::RegionalAddressFitsZone),
+            false => builder(dir.path()),
         })
         .await;
         let zoned = |zone: &str| with(sized(&client, "Standard_D2s_v5"), "/zones", json!([zone]));
@@ -385,7 +369,7 @@ async fn what_belongs_together_is_in_one_zone() {
 #[tokio::test]
 async fn a_size_has_to_boot_the_image() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let nvme = gallery_image(
         &client,
         "nvme",
@@ -459,7 +443,7 @@ async fn a_size_has_to_boot_the_image() {
 #[tokio::test]
 async fn security_is_the_images_and_the_sizes() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let trusted = gallery_image(
         &client,
         "trusted",
@@ -530,7 +514,7 @@ async fn security_is_the_images_and_the_sizes() {
 #[tokio::test]
 async fn a_size_carries_so_many_disks_and_interfaces() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let disks = |size: &str, disks: Value| {
         with(
             sized(&client, size),
@@ -675,9 +659,11 @@ async fn image_of_first_generation(emulator: &Emulator, client: &Client) -> Stri
 #[tokio::test]
 async fn spot_machines_have_rules_and_a_quota_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), |builder| {
-        builder.quota("lowPriorityCores", 4).quota("cores", 3)
-    })
+    let (emulator, client) = prepared(
+        builder(dir.path())
+            .quota("lowPriorityCores", 4)
+            .quota("cores", 3),
+    )
     .await;
     let spot = |size: &str| with(sized(&client, size), "/properties/priority", json!("Spot"));
     let code = "OperationNotAllowed";
@@ -798,7 +784,7 @@ async fn spot_machines_have_rules_and_a_quota_of_their_own() {
 #[tokio::test]
 async fn users_keys_and_data_have_limits() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), plain).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let good = sized(&client, "Standard_D2s_v5");
     let os = "/properties/osProfile";
     let bytes = |count: usize| json!(STANDARD.encode(vec![b'x'; count]));
@@ -881,7 +867,7 @@ async fn users_keys_and_data_have_limits() {
 #[tokio::test]
 async fn a_machine_becomes_larger_where_it_is_or_deallocated() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path(), |builder| builder.quota("cores", 8)).await;
+    let (emulator, client) = prepared(builder(dir.path()).quota("cores", 8)).await;
     let made = put(&client, sized(&client, "Standard_D2s_v5")).await;
     client.succeed(made).await;
     let resize =

@@ -8,17 +8,12 @@
 mod common;
 
 use azure_nixos_emulator::Emulator;
-use common::{Answer, COMPUTE, Client, DISKS, NETWORK, builder, disk, resource, vm};
+use common::{Answer, COMPUTE, Client, DISKS, NETWORK, builder, disk, prepared, resource, vm};
 use serde_json::{Value, json};
 
 /// A machine `web` with everything below it.
 async fn started(dir: &std::path::Path) -> (Emulator, Client) {
-    let emulator = builder(dir).start().await.unwrap();
-    let client = Client::new(&emulator);
-    client.make_group("rg").await;
-    client.make_uploaded(&emulator, "rg", "os").await;
-    client.make_image("rg", "nixos", "os").await;
-    client.make_network("rg", "web").await;
+    let (emulator, client) = prepared(builder(dir)).await;
     let made = client
         .put(&vm("rg", "web"), COMPUTE, client.vm("rg", "web", "nixos"))
         .await;

@@ -7,19 +7,8 @@
 
 mod common;
 
-use azure_nixos_emulator::Emulator;
-use common::{COMPUTE, Client, NETWORK, builder, resource, with};
+use common::{COMPUTE, Client, NETWORK, builder, prepared, resource, with};
 use serde_json::{Value, json};
-
-async fn started(dir: &std::path::Path) -> (Emulator, Client) {
-    let emulator = builder(dir).start().await.unwrap();
-    let client = Client::new(&emulator);
-    client.make_group("rg").await;
-    client.make_uploaded(&emulator, "rg", "os").await;
-    client.make_image("rg", "nixos", "os").await;
-    client.make_network("rg", "web").await;
-    (emulator, client)
-}
 
 fn set() -> String {
     resource("rg", "Microsoft.Compute/virtualMachineScaleSets", "set")
@@ -66,7 +55,7 @@ fn names(machines: &[Value]) -> Vec<&str> {
 #[tokio::test]
 async fn a_set_grows_and_shrinks() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path()).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let made = client.put(&set(), COMPUTE, model(&client, 2)).await;
     assert_eq!(made.status, 201, "{}", made.body);
     assert_eq!(made.body["properties"]["provisioningState"], "Creating");
@@ -163,7 +152,7 @@ async fn a_set_grows_and_shrinks() {
 #[tokio::test]
 async fn machines_of_a_set_are_started_stopped_and_upgraded() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path()).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let made = client.put(&set(), COMPUTE, model(&client, 2)).await;
     client.succeed(made).await;
     let act = async |what: &str, body: Option<Value>| {
@@ -250,7 +239,7 @@ async fn machines_of_a_set_are_started_stopped_and_upgraded() {
 #[tokio::test]
 async fn a_model_has_to_be_good() {
     let dir = tempfile::tempdir().unwrap();
-    let (emulator, client) = started(dir.path()).await;
+    let (emulator, client) = prepared(builder(dir.path())).await;
     let good = model(&client, 1);
     let profile = "/properties/virtualMachineProfile";
     for (pointer, value, status, code) in [

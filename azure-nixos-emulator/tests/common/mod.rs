@@ -50,6 +50,17 @@ impl Answer {
     }
 }
 
+/// A local Azure with what a machine is made of, in the group `rg`: the image `nixos` and the network `web`.
+pub(crate) async fn prepared(builder: EmulatorBuilder) -> (Emulator, Client) {
+    let emulator = builder.start().await.unwrap();
+    let client = Client::new(&emulator);
+    client.make_group("rg").await;
+    client.make_uploaded(&emulator, "rg", "os").await;
+    client.make_image("rg", "nixos", "os").await;
+    client.make_network("rg", "web").await;
+    (emulator, client)
+}
+
 pub(crate) struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) base: String,
