@@ -477,6 +477,24 @@ async fn machines_that_cannot_build_it() {
         error.report()
     );
     assert!(error.hint().unwrap().contains("builders"));
+    // Of a flake its evaluation says what would be built.
+    let flake = store.file("foreign");
+    fs::create_dir(&flake).unwrap();
+    fs::write(
+        flake.join("flake.nix"),
+        r#"{ outputs = _: { disk = derivation { name = "azure-image"; system = "riscv64-linux";
+            builder = "/bin/sh"; args = [ "-c" "exit 1" ]; }; }; }"#,
+    )
+    .unwrap();
+    let reference = format!("path:{}#disk", flake.display());
+    let error = store.error(Installable::flake(reference)).await;
+    assert!(
+        error
+            .to_string()
+            .starts_with("azure-image cannot be built: this machine is"),
+        "{}",
+        error.report()
+    );
     // What is there need not be built, by whomever.
     let disk = || {
         Installable::expr(
