@@ -649,11 +649,9 @@ impl Context<'_> {
             .values()
             .filter(|operation| operation.is_running() && operation.due <= self.now)
             .map(|operation| {
-                let order = (
-                    operation.due,
-                    operation.work.waits_for_others(),
-                    operation.started,
-                );
+                // What waits for others sees how they ended.
+                let waits = operation.work.waits_for_others();
+                let order = (waits, operation.due, operation.started);
                 (order, operation.id)
             })
             .collect();
