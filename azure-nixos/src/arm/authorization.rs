@@ -102,6 +102,9 @@ pub struct RoleAssignmentProperties {
     pub role_definition_id: String,
     /// Who has it, by a GUID of the directory.
     pub principal_id: String,
+    /// Where, by an id; a request has it in its path.
+    #[serde(skip_serializing)]
+    pub scope: String,
     /// `ServicePrincipal`, as which an identity counts. With it the directory is not asked whether
     /// there is such a principal, which it may not know yet.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,6 +171,24 @@ impl Client {
         .await
     }
 
+    /// The role assignments of a principal in this subscription, in what is in it, and above it. Those
+    /// that it has as a member of a group are not its own.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn role_assignments_of(&self, principal: &str) -> Result<Vec<RoleAssignment>> {
+        let path = format!(
+            "/subscriptions/{}/providers/Microsoft.Authorization/roleAssignments",
+            self.subscription_id()
+        );
+        let filter = format!("principalId eq '{}'", principal.replace('\'', "''"));
+        self.list(
+            self.url(&path, API, &[("$filter", &filter)]),
+            &format!("look for the roles of {principal}"),
+        )
+        .await
+    }
+
     /// Gives somebody a role.
     ///
     /// # Errors
@@ -197,6 +218,18 @@ impl Client {
         self.delete(
             self.assignment_url(scope, name),
             format!("take the role assignment {name} away"),
+        )
+        .await
+    }
+
+    /// As [`delete_role_assignment`](Self::delete_role_assignment), by the id of the assignment.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete_role_assignment_by_id(&self, id: &ResourceId) -> Result<Operation<()>> {
+        self.delete(
+            self.url(id.as_str(), API, &[]),
+            format!("take the role assignment {} away", id.name()),
         )
         .await
     }

@@ -278,6 +278,7 @@ impl Grant {
                 role_definition_id: self.role.clone(),
                 principal_id: principal.to_owned(),
                 principal_type: Some("ServicePrincipal".to_owned()),
+                ..RoleAssignmentProperties::default()
             },
             ..RoleAssignment::default()
         };

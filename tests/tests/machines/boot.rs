@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::place::{COMPUTE, NETWORK, Place, arm};
 
 const GALLERY: &str = "2023-07-03";
-const ROLES: &str = "2022-04-01";
 
 impl Place {
     fn from(&self, image: &str, name: &str) -> VmBuilder {
@@ -64,12 +63,6 @@ impl Place {
         definition
     }
 
-    async fn read(&self, id: &str, version: &str) -> Value {
-        let (status, body) = self.local.request("GET", id, version, None).await;
-        assert_eq!(status, 200, "GET {id}: {body}");
-        body
-    }
-
     /// The body of the newest PUT of a kind.
     fn sent(&self, path: &str) -> Value {
         let requests = self.local.emulator.requests();
@@ -82,12 +75,6 @@ impl Place {
 
     async fn image(&self) -> String {
         self.id("/resourceGroups/images/providers/Microsoft.Compute/images/base")
-    }
-
-    async fn assignments(&self) -> Vec<Value> {
-        let id = self.id("/providers/Microsoft.Authorization/roleAssignments");
-        let all = self.read(&id, ROLES).await;
-        all["value"].as_array().unwrap().clone()
     }
 
     /// Nothing but questions was asked since there were so many requests, and nothing was made.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use azure_nixos::ErrorKind;
-use azure_nixos::vm::{DeletedMachine, Stays};
+use azure_nixos::vm::{BootedVm, DeletedMachine, Identity, ImageReference, SshKey, Stays};
+use azure_nixos::{ErrorKind, VmBuilder};
 use azure_nixos_emulator::Clock;
 use azure_nixos_emulator::fault::{FaultId, FaultRule, Plane};
 use azure_nixos_tests::within;
 use serde_json::json;
 
-use crate::place::{COMPUTE, NETWORK, Place, arm};
+use crate::place::{COMPUTE, KEY, NETWORK, Place, arm};
 
 fn names(deleted: &DeletedMachine) -> Vec<&str> {
     deleted
@@ -76,6 +76,117 @@ async fn the_group_is_as_it_was_and_other_machines_keep_what_is_theirs() {
             .unwrap_err()
             .is_not_found()
     );
+}
+
+/// A machine with everything that one can be asked for, and two roles.
+async fn rich(place: &Place) -> BootedVm {
+    let image = place.id("/resourceGroups/images/providers/Microsoft.Compute/images/base");
+    VmBuilder::new(
+        &place.local.azure,
+        "vms",
+        "rich",
+        ImageReference::parse(&image).unwrap(),
+    )
+    .admin_username("nixos")
+    .ssh_key(SshKey::text(KEY))
+    .allow_ssh_from("any")
+    .ipv6(true)
+    .data_disk_gb(4)
+    .data_disk_gb(8)
+    .user_data("x")
+    .identity(Identity::System)
+    .role("Reader", place.id("/resourceGroups/images"))
+    .role("Contributor", &image)
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_richest_machine_leaves_nothing_and_no_role_of_nobody() {
+    let place = Place::new().await;
+    let identity = place.part("Microsoft.ManagedIdentity/userAssignedIdentities", "shared");
+    let location = json!({ "location": "westus2" });
+    let shared = place.ask("PUT", &identity, "2023-01-31", location).await;
+    let scope = place.id("/resourceGroups/vms");
+    let others = format!(
+        "{scope}/providers/Microsoft.Authorization/roleAssignments/5ea6cbd3-9d0c-4a31-9f13-6b0d7cbd2fd1"
+    );
+    let role = place.id(
+        "/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7",
+    );
+    let given = json!({ "properties": {
+        "roleDefinitionId": role, "principalId": shared["properties"]["principalId"], "principalType": "ServicePrincipal",
+    } });
+    place.ask("PUT", &others, "2022-04-01", given).await;
+    let (before, roles) = (place.local.state().await, place.assignments().await);
+    assert_eq!(roles.len(), 1);
+
+    rich(&place).await;
+    assert_eq!(place.assignments().await.len(), 3);
+    let plan = place.machine("rich").delete().plan().await.unwrap();
+    let said: Vec<String> = plan.goes().map(ToString::to_string).collect();
+    let image = place.id("/resourceGroups/images/providers/Microsoft.Compute/images/base");
+    for role in [
+        format!("(Reader in {})", place.id("/resourceGroups/images")),
+        format!("(Contributor in {image})"),
+    ] {
+        let found = said
+            .iter()
+            .any(|one| one.starts_with("the role assignment ") && one.ends_with(&role));
+        assert!(found, "{role}: {said:?}");
+    }
+    let deleted = plan.await.unwrap();
+    assert!(deleted.stays.is_empty(), "{:?}", deleted.stays);
+    assert_eq!(place.assignments().await, roles);
+    assert!(place.local.state().await == before);
+
+    // A machine that cannot be deleted keeps what it may do.
+    rich(&place).await;
+    place.fault(arm("DELETE", "/virtualMachines/").respond(409, "ScopeLocked"));
+    place.machine("rich").delete().await.unwrap_err();
+    assert_eq!(place.assignments().await.len(), 3);
+    place.local.emulator.faults().clear();
+
+    // When the deletion stops after the machine, what nobody finds any more is named.
+    place.fault(arm("DELETE", "/roleAssignments/").respond(409, "ScopeLocked"));
+    let error = place.machine("rich").delete().await.unwrap_err();
+    let report = error.report();
+    let lost = place.assignments().await;
+    let lost = lost.iter().filter(|one| !roles.contains(one));
+    for one in lost {
+        let id = one["id"].as_str().unwrap();
+        assert!(report.contains("--ids ") && report.contains(id), "{report}");
+    }
+    place.local.emulator.faults().clear();
+    place.machine("rich").delete().await.unwrap();
+    assert!(place.local.state().await == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_touch_roles_deletes_the_rest_and_is_told() {
+    for (method, path, expected) in [
+        ("GET", "/roleAssignments", "may not look for them"),
+        ("DELETE", "/roleAssignments/", "may not take it away"),
+    ] {
+        let place = Place::new().await;
+        let before = place.local.state().await;
+        let vm = rich(&place).await;
+        place.fault(arm(method, path).respond(403, "AuthorizationFailed"));
+        let deleted = place.machine("rich").delete().await.unwrap();
+        place.local.emulator.faults().clear();
+        let all = said(&deleted.stays).join(" ");
+        assert!(all.contains(expected), "{all}");
+        let left = place.assignments().await;
+        assert_eq!(left.len(), 2);
+        for one in &left {
+            let named = [one["id"].as_str(), vm.principal_id.as_deref()];
+            assert!(
+                named.iter().flatten().any(|name| all.contains(name)),
+                "{all}"
+            );
+        }
+        assert!(place.local.state().await == before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ pub(crate) const KEY: &str =
 
 pub(crate) const COMPUTE: &str = "2024-07-01";
 pub(crate) const NETWORK: &str = "2024-01-01";
+const ROLES: &str = "2022-04-01";
 
 pub(crate) struct Place {
     pub(crate) local: Local,
@@ -88,6 +89,19 @@ impl Place {
         let (status, answer) = self.local.request(method, id, version, Some(&body)).await;
         assert!((200..300).contains(&status), "{method} {id}: {answer}");
         answer
+    }
+
+    pub(crate) async fn read(&self, id: &str, version: &str) -> Value {
+        let (status, body) = self.local.request("GET", id, version, None).await;
+        assert_eq!(status, 200, "GET {id}: {body}");
+        body
+    }
+
+    /// Who has which role, in the whole subscription.
+    pub(crate) async fn assignments(&self) -> Vec<Value> {
+        let id = self.id("/providers/Microsoft.Authorization/roleAssignments");
+        let all = self.read(&id, ROLES).await;
+        all["value"].as_array().unwrap().clone()
     }
 
     /// The requests that were answered since there were so many.

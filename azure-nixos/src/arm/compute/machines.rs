@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::operation::Finish;
 use super::super::{Client, Operation, ResourceId};
-use super::VIRTUAL_MACHINES;
+use super::{MachineIdentity, VIRTUAL_MACHINES};
 use crate::{Result, SasUrl};
 
 const API: &str = "2024-07-01";
@@ -26,6 +26,7 @@ pub(crate) struct Existing {
     pub(crate) tags: BTreeMap<String, String>,
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub(crate) zones: Vec<String>,
+    pub(crate) identity: Option<MachineIdentity>,
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub(crate) properties: Properties,
 }

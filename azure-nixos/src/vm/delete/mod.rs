@@ -1,6 +1,7 @@
 //! [`MachineDelete`]: a machine is deleted with what was made for it, and nothing else is.
 
 mod plan;
+mod roles;
 mod run;
 
 use std::future::IntoFuture;
@@ -9,6 +10,7 @@ use futures::future::BoxFuture;
 
 use self::plan::{Decision, Found, Planned};
 pub use self::plan::{Stays, Thing};
+use self::roles::Roles;
 use super::machines::{check_names, not_found};
 use super::owner::VM_TAG;
 use crate::arm::compute::VIRTUAL_MACHINES;
@@ -23,7 +25,8 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// With the machine goes what was made for it: what bears the tag `azure-nixos-vm` with its name, and
 /// what its own description says to go with it. Of that, what something else uses by now stays, and
-/// the result says why. What others made stays. The resource group is never deleted.
+/// the result says why. What others made stays. The resource group is never deleted. The roles of an
+/// identity of its own, whoever gave them, are nobody's after it and go as well.
 ///
 /// It can be repeated: what is gone is gone, and the rest is found by its tag when the machine itself
 /// is gone already.
@@ -100,11 +103,13 @@ impl MachineDelete {
             parts(&client, group),
             strange(&client, group, name),
         )?;
+        let roles = Roles::of(&client, machine.as_ref()).await?;
         let found = Found {
             id: client.resource_id(group, VIRTUAL_MACHINES, name),
             machine,
             parts,
             strange,
+            roles,
         };
         let Decision { goes, stays } = found.decide();
         if goes.is_empty() && stays.is_empty() {

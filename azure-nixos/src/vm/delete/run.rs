@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::super::patience::{Patience, is_busy, when_free};
-use super::plan::{Planned, Stays, Thing, user};
+use super::plan::{Kind, Planned, Stays, Thing, user};
 use super::{DeletePlan, DeletedMachine};
 use crate::arm::{Client, PartKind, ResourceId};
 use crate::handle::Work;
@@ -69,19 +69,31 @@ impl DeletePlan {
             let names: Vec<String> = things.into_iter().map(Thing::to_string).collect();
             names.join(", ")
         };
-        let left = self
-            .goes()
-            .filter(|thing| !deleted.contains(thing))
-            .filter(|thing| !stays.iter().any(|stays| stays.thing == **thing))
+        let left = self.goes.iter().filter(|planned| {
+            let thing = &planned.thing;
+            !deleted.contains(thing) && !stays.iter().any(|stays| stays.thing == *thing)
+        });
+        let left: Vec<&Planned> = left.collect();
+        // Without the machine nobody knows any more whose they were.
+        let lost: Vec<&str> = left
+            .iter()
+            .filter(|planned| planned.kind == Kind::RoleAssignment && !deleted.is_empty())
+            .map(|planned| planned.thing.id.as_str())
             .collect();
+        let left = left.into_iter().map(|planned| &planned.thing).collect();
         let error = if deleted.is_empty() {
             error
         } else {
             error.with_context("deleted", names(deleted.iter().collect()))
         };
-        error
-            .with_context("left", names(left))
-            .with_hint("run the same again to delete what is left")
+        let error = error.with_context("left", names(left));
+        let error = if lost.is_empty() {
+            error
+        } else {
+            let command = format!("az role assignment delete --ids {}", lost.join(" "));
+            error.with_context("roles that no later run finds", command)
+        };
+        error.with_hint("run the same again to delete what is left")
     }
 
     async fn delete(
@@ -90,9 +102,11 @@ impl DeletePlan {
         going: &HashSet<ResourceId>,
         work: &Work,
     ) -> Result<Outcome> {
+        let (client, id) = (&self.client, &planned.thing.id);
         match planned.kind {
-            None => self.delete_machine(work).await.map(|()| Outcome::Gone),
-            Some(kind) => delete_part(&self.client, &planned.thing.id, kind, going, work).await,
+            Kind::Machine => self.delete_machine(work).await.map(|()| Outcome::Gone),
+            Kind::Part(kind) => delete_part(client, id, kind, going, work).await,
+            Kind::RoleAssignment => delete_role(client, id, work).await,
         }
     }
 
@@ -118,6 +132,19 @@ impl DeletePlan {
             when_free(work, request).await?.wait().await
         })
         .await
+    }
+}
+
+/// A role that this login may not take away keeps nobody from deleting the rest.
+async fn delete_role(client: &Client, id: &ResourceId, work: &Work) -> Result<Outcome> {
+    let deleted = async { client.delete_role_assignment_by_id(id).await?.wait().await };
+    match work.interruptible(deleted).await {
+        Ok(()) => Ok(Outcome::Gone),
+        Err(error) if error.is_not_found() => Ok(Outcome::Gone),
+        Err(error) if error.kind() == ErrorKind::Forbidden => Ok(Outcome::Stays(format!(
+            "this login may not take it away; who may does so with az role assignment delete --ids {id}"
+        ))),
+        Err(error) => Err(error),
     }
 }
 

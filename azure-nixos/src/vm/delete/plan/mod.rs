@@ -11,10 +11,12 @@ use std::fmt;
 use super::super::addresses::publics_of;
 use super::super::info::{is_delete, is_for};
 use super::super::owner::VM_TAG;
+use super::roles::{Role, Roles};
 use crate::arm::compute::{Existing, VIRTUAL_MACHINES};
 use crate::arm::{Part, PartKind, ResourceId};
 
-/// A thing in Azure. It prints as in a sentence: `the network interface web-1-nic`.
+/// A thing in Azure. It prints as in a sentence: `the network interface web-1-nic`, `the role assignment
+/// 4f3c… (Reader in /subscriptions/…)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Thing {
@@ -22,11 +24,17 @@ pub struct Thing {
     pub id: ResourceId,
     /// What it is called in a sentence: `network interface`.
     pub what: String,
+    /// What it says, where its name says nothing.
+    pub detail: Option<String>,
 }
 
 impl fmt::Display for Thing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} {}", self.what, self.id.name())
+        write!(f, "the {} {}", self.what, self.id.name())?;
+        match &self.detail {
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -44,10 +52,17 @@ pub struct Stays {
 #[derive(Clone, Debug)]
 pub(super) struct Planned {
     pub(super) thing: Thing,
-    /// `None` for the machine itself.
-    pub(super) kind: Option<PartKind>,
+    pub(super) kind: Kind,
     /// Things of one stage do not need each other; those of earlier ones need those of later ones.
     pub(super) stage: u8,
+}
+
+/// How a thing is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Machine,
+    Part(PartKind),
+    RoleAssignment,
 }
 
 /// What was found in a group.
@@ -59,6 +74,8 @@ pub(super) struct Found {
     pub(super) parts: Vec<(PartKind, Part)>,
     /// Things of other types that bear the tag.
     pub(super) strange: Vec<ResourceId>,
+    /// Those of the machine's own identity.
+    pub(super) roles: Roles,
 }
 
 /// The decision.
@@ -89,6 +106,7 @@ fn thing(id: &ResourceId, what: &str) -> Thing {
     Thing {
         id: id.clone(),
         what: what.to_owned(),
+        detail: None,
     }
 }
 
@@ -171,10 +189,41 @@ impl Found {
                 stay(thing(id, "resource"), reason);
             }
         }
+        let (roles, left) = self.roles();
         Decision {
-            goes: self.ordered(&going),
-            stays: stays.into_values().collect(),
+            goes: self.ordered(&going, roles),
+            stays: stays.into_values().chain(left).collect(),
         }
+    }
+
+    /// The roles of the machine: those that go with it, and what is to be said of the others.
+    fn roles(&self) -> (Vec<Thing>, Vec<Stays>) {
+        let left = |reason: String| Stays {
+            thing: thing(&self.id, "roles of the machine"),
+            reason,
+        };
+        let mut goes = Vec::new();
+        let mut stays = Vec::new();
+        match &self.roles {
+            Roles::Known(roles) => {
+                for Role { id, says } in roles {
+                    match id.parse() {
+                        Ok(id) => goes.push(Thing {
+                            id,
+                            what: "role assignment".to_owned(),
+                            detail: Some(says.clone()),
+                        }),
+                        Err(_) => stays.push(left(format!(
+                            "{says} is given above the subscription; az role assignment delete --ids {id} takes it away"
+                        ))),
+                    }
+                }
+            }
+            Roles::Unseen(principal) => stays.push(left(format!(
+                "this login may not look for them; who may finds them with az role assignment list --all --assignee {principal}"
+            ))),
+        }
+        (goes, stays)
     }
 
     fn used_by_others(&self, going: &Going<'_>) -> Option<(ResourceId, PartKind, String)> {
@@ -192,7 +241,7 @@ impl Found {
                 .is_ok_and(|user| going.contains_key(&user))
     }
 
-    fn ordered(&self, going: &Going<'_>) -> Vec<Planned> {
+    fn ordered(&self, going: &Going<'_>, roles: Vec<Thing>) -> Vec<Planned> {
         let is_network = |user: &String| {
             let user = user.parse::<ResourceId>().ok();
             let kind = user
@@ -205,7 +254,7 @@ impl Found {
             let is_subnets = *kind == PartKind::SecurityGroup && users.iter().any(is_network);
             Planned {
                 thing: thing(id, kind.what()),
-                kind: Some(*kind),
+                kind: Kind::Part(*kind),
                 stage: if is_subnets {
                     stage(PartKind::VirtualNetwork) + 1
                 } else {
@@ -215,10 +264,16 @@ impl Found {
         });
         let machine = self.machine.iter().map(|machine| Planned {
             thing: thing(machine.id.as_ref().unwrap_or(&self.id), "machine"),
-            kind: None,
+            kind: Kind::Machine,
             stage: 0,
         });
-        let mut goes: Vec<Planned> = parts.chain(machine).collect();
+        // After the machine: one that cannot be deleted goes on working.
+        let roles = roles.into_iter().map(|thing| Planned {
+            thing,
+            kind: Kind::RoleAssignment,
+            stage: 1,
+        });
+        let mut goes: Vec<Planned> = parts.chain(machine).chain(roles).collect();
         goes.sort_by_cached_key(|planned| {
             let id = planned.thing.id.as_str().to_ascii_lowercase();
             (planned.stage, planned.kind, id)

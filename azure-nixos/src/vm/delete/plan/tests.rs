@@ -29,6 +29,7 @@ struct Group {
     machine: Option<Value>,
     parts: Vec<(PartKind, Value)>,
     strange: Vec<String>,
+    roles: Roles,
 }
 
 impl Group {
@@ -79,6 +80,7 @@ impl Group {
                 ),
             ],
             strange: Vec::new(),
+            roles: Roles::Known(Vec::new()),
         }
     }
 
@@ -102,6 +104,7 @@ impl Group {
                 .map(|(kind, part)| (*kind, serde_json::from_value(part.clone()).unwrap()))
                 .collect(),
             strange: self.strange.iter().map(|id| id.parse().unwrap()).collect(),
+            roles: self.roles.clone(),
         };
         let Decision { goes, stays } = found.decide();
         let goes = goes
@@ -298,4 +301,35 @@ fn things_of_unknown_types_are_named() {
     assert_eq!(goes, all("web"));
     assert_eq!(stays.len(), 1);
     assert_eq!(stays[0].0, "web-id");
+}
+
+#[test]
+fn roles_of_the_machine_go_after_it() {
+    let mut group = Group::of("web");
+    let assignment = |scope: &str, name: &str| Role {
+        id: format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"),
+        says: format!("Reader in {scope}"),
+    };
+    group.roles = Roles::Known(vec![
+        assignment("/subscriptions/s/resourceGroups/data", "one"),
+        assignment("/providers/Microsoft.Management/managementGroups/m", "two"),
+    ]);
+    let (goes, stays) = group.decide("web");
+    let mut expected = all("web");
+    let after_disk_and_interface = 3;
+    expected.insert(after_disk_and_interface, (1, "one".to_owned()));
+    assert_eq!(goes, expected);
+    let [(name, reason)] = stays.as_slice() else {
+        panic!("{stays:?}");
+    };
+    assert_eq!(name, "web");
+    assert!(
+        reason.starts_with("Reader in /providers/") && reason.contains("/two "),
+        "{reason}"
+    );
+
+    group.roles = Roles::Unseen("1-2-3".to_owned());
+    let (goes, stays) = group.decide("web");
+    assert_eq!(goes, all("web"));
+    assert!(stays[0].1.contains("--assignee 1-2-3"), "{stays:?}");
 }
