@@ -35,7 +35,14 @@ fn text(inspection: &Inspection) -> String {
         row("disk size", size(bytes));
     }
     if let Some(bytes) = inspection.upload_size {
-        row("on Azure", format!("{bytes} bytes, footer included"));
+        let aligned = match inspection.mib_aligned {
+            Some(false) => "; filled up, since it is no whole number of MiB",
+            _ => "",
+        };
+        row(
+            "on Azure",
+            format!("{bytes} bytes, footer included{aligned}"),
+        );
     }
     if let Some(content) = &inspection.content {
         let zeros = content
@@ -76,6 +83,13 @@ fn text(inspection: &Inspection) -> String {
     row("generations", inspection.generations.to_string());
     if let Some(architecture) = &inspection.architecture {
         row("architecture", architecture.to_string());
+    }
+    for loader in &inspection.loaders {
+        let bytes = ByteSize::bytes(loader.size);
+        row("boot loader", format!("{}, {bytes}", loader.path));
+    }
+    if let Some(secure_boot) = &inspection.secure_boot {
+        row("Secure Boot", secure_boot.to_string());
     }
     for finding in &inspection.findings {
         say(finding, &mut row);

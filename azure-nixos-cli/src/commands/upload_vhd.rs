@@ -95,6 +95,9 @@ pub(crate) async fn upload_vhd(
             if let Some(location) = args.location {
                 builder = builder.location(location);
             }
+            if let Some(generation) = args.generation {
+                builder = builder.generation(generation);
+            }
             let result = follow(builder.start(), console).await;
             connection.close().await;
             let disk = result?;

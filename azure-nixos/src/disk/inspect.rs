@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::boot::Boot;
 use super::detect::{Layout, detect};
+use super::efi::{BootLoader, SecureBoot};
 use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
@@ -78,8 +80,13 @@ pub struct Inspection {
     pub partitions: Option<PartitionTable>,
     /// The generations that can boot it, as far as is known.
     pub generations: Generations,
-    /// The processor it is made for, as far as is known.
+    /// The processor it is made for, as far as is known: by what UEFI would start, else by the type of
+    /// the root partition.
     pub architecture: Option<Architecture>,
+    /// What the firmware of a new machine would start, with UEFI.
+    pub loaders: Vec<BootLoader>,
+    /// Whether a machine with Secure Boot would start from it; `None` where no loader was found.
+    pub secure_boot: Option<SecureBoot>,
     /// What there is to say, the worst first.
     pub findings: Vec<Finding>,
     /// Whether it can be uploaded as it is, or with what is done about it on the way.
@@ -261,6 +268,8 @@ pub(crate) fn examine(
         partitions: None,
         generations: Generations::NONE,
         architecture: None,
+        loaders: Vec::new(),
+        secure_boot: None,
         findings: std::mem::take(&mut found.findings),
         uploadable: false,
     };
@@ -367,10 +376,25 @@ impl Inspection {
             holes: disk.virtual_size() - data,
             zeros,
         });
-        let mut table = PartitionTable::read(disk)?;
-        self.generations = table.generations;
-        self.architecture = table.architecture;
+        let boot = Boot::read(disk)?;
+        self.generations = boot.generations();
+        self.architecture = boot.architecture();
+        let Boot { mut table, mut efi } = boot;
         self.findings.append(&mut table.findings);
+        self.secure_boot = efi.secure_boot(self.architecture);
+        self.findings.append(&mut efi.findings);
+        self.loaders = efi.loaders;
+        if self.architecture == Some(Architecture::Arm64) {
+            self.findings.push(
+                Finding::warning(
+                    FindingKind::Architecture,
+                    "the disk is for Arm64",
+                    "upload it as a managed disk and boot that (upload-vhd, boot-vm), or make a version of a \
+                     gallery's image definition for Arm64 from it",
+                )
+                .azure("managed images are for x64 only"),
+            );
+        }
         self.partitions = Some(table);
         Ok(())
     }

@@ -33,10 +33,12 @@
 //! ```
 
 mod blocks;
+mod boot;
 mod buried;
 mod claims;
 mod convert;
 mod detect;
+mod efi;
 mod fault;
 mod file;
 mod finding;
@@ -64,7 +66,9 @@ pub mod vhd;
 mod vhdx;
 mod zero;
 
+pub(crate) use boot::Boot;
 pub use convert::{Conversion, Converted};
+pub use efi::{BootLoader, LoaderSignature, SecureBoot};
 pub use file::ImageFile;
 pub use finding::{Finding, FindingKind, Severity};
 pub use format::Format;

@@ -271,6 +271,7 @@ impl ImageBuilder {
             name: disk_name,
             sku: self.disk_sku,
             generation: Some(generation),
+            architecture: opened.architecture,
             identity,
             fingerprint,
             upload_bytes,

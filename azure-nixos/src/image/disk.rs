@@ -10,13 +10,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{CONTENT_TAG, DEFAULT_LOCATION, DiskAccess, UNFINISHED_TAG};
-use crate::arm::compute::{DISKS, Disk, DiskState};
+use super::{CONTENT_TAG, DEFAULT_LOCATION, DiskAccess, UNFINISHED_TAG, generation};
+use crate::arm::compute::{DISKS, Disk, DiskCapabilities, DiskState};
 use crate::arm::{Client, Location, Named, ResourceId};
 use crate::azure::Azure;
 use crate::blocking::blocking;
-use crate::disk::DiskSource;
-use crate::disk::limits;
+use crate::disk::{Architecture, Boot, DiskSource, limits};
 use crate::group::{Fallback, Place};
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
@@ -98,6 +97,7 @@ pub(super) struct Spec {
     pub(super) name: String,
     pub(super) sku: String,
     pub(super) generation: Option<Generation>,
+    pub(super) architecture: Option<Architecture>,
     pub(super) identity: String,
     /// The source's, from before its identity was computed.
     pub(super) fingerprint: String,
@@ -132,6 +132,13 @@ pub(super) async fn fill(
             let mut disk =
                 Disk::for_upload(spec.place.location.as_str(), &spec.sku, spec.upload_bytes);
             disk.properties.hyper_v_generation = spec.generation;
+            // Left out, it is x64.
+            if let Some(Architecture::Arm64) = spec.architecture {
+                disk.properties.supported_capabilities = Some(DiskCapabilities {
+                    architecture: Some(Architecture::Arm64.as_str().to_owned()),
+                    ..DiskCapabilities::default()
+                });
+            }
             disk.tags
                 .insert(CONTENT_TAG.to_owned(), spec.identity.clone());
             disk.tags
@@ -359,7 +366,11 @@ impl DiskUpload {
         self
     }
 
-    /// The generation of the machines that boot from it; left out, Azure assumes v1.
+    /// The generation of the machines that boot from it. The default is what its partition table can
+    /// boot; where there is none it is left out, as for a data disk.
+    ///
+    /// For which processors it is, is always what its content says, see
+    /// [`Inspection::architecture`](crate::disk::Inspection::architecture).
     pub fn generation(mut self, generation: Generation) -> Self {
         self.generation = Some(generation);
         self
@@ -382,13 +393,22 @@ impl DiskUpload {
     }
 
     async fn run(self, work: Work) -> Result<UploadedDisk> {
-        let client = Client::new(&self.azure)?;
         work.progress.phase(Phase::Checking, self.name.clone());
         Named::ResourceGroup.check(&self.group)?;
         Named::Disk.check(&self.name)?;
         let asked = self.location.as_deref().map(Location::new).transpose()?;
         let fallback = Location::new(DEFAULT_LOCATION)?;
         limits::check_disk_size(self.source.virtual_size())?;
+        let reader = Arc::clone(&self.source);
+        let boot = work
+            .interruptible(blocking(move || Boot::read(&*reader)))
+            .await?;
+        let generation = if boot.generations().is_none() {
+            self.generation
+        } else {
+            Some(generation::choose(boot.generations(), self.generation)?)
+        };
+        let client = Client::new(&self.azure)?;
         let place = work
             .interruptible(Place::choose(
                 &client,
@@ -412,14 +432,15 @@ impl DiskUpload {
                 &self.name,
                 &identity,
                 upload_bytes,
-                self.generation,
+                generation,
             ))
             .await?;
         let spec = Spec {
             place,
             name: self.name,
             sku: self.sku,
-            generation: self.generation,
+            generation,
+            architecture: boot.architecture(),
             identity,
             fingerprint,
             upload_bytes,

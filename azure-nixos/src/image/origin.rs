@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use crate::blocking::blocking;
 use crate::disk::{
-    self, DiskImage, DiskSource as _, Generations, InspectOptions, OpenOptions, Severity, limits,
+    self, Architecture, DiskImage, DiskSource as _, Generations, InspectOptions, OpenOptions,
+    Severity, limits,
 };
 use crate::handle::Work;
 use crate::nix::{self, BuiltImage, Evaluation, Installable, Nix};
+use crate::quote::path_for_shell;
 use crate::{Error, ErrorKind, Result};
 
 /// Below the directory of journals: links that hold images whose upload can be gone on with.
@@ -26,6 +28,7 @@ pub(super) struct Opened {
     pub(super) file: PathBuf,
     pub(super) image: Arc<DiskImage>,
     pub(super) generations: Generations,
+    pub(super) architecture: Option<Architecture>,
     /// What its content is named by, where that need not be computed.
     pub(super) known_identity: Option<String>,
     pub(super) warnings: Vec<String>,
@@ -61,6 +64,7 @@ impl Opened {
                 )
             })?;
             limits::check_os_disk_size(image.virtual_size())?;
+            check_architecture(&path, inspection.architecture)?;
             let warnings = inspection
                 .findings
                 .iter()
@@ -70,6 +74,7 @@ impl Opened {
             Ok(Self {
                 file: path,
                 generations: inspection.generations,
+                architecture: inspection.architecture,
                 image: Arc::new(image),
                 known_identity: None,
                 warnings,
@@ -78,6 +83,30 @@ impl Opened {
         })
         .await
     }
+}
+
+/// Refuses what Azure has no managed images of. It would say so itself when all was uploaded.
+fn check_architecture(path: &Path, architecture: Option<Architecture>) -> Result<()> {
+    if architecture != Some(Architecture::Arm64) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidImage,
+        format!(
+            "{} is for Arm64, and Azure has managed images for x64 only",
+            path.display()
+        ),
+    )
+    .with_context(
+        "Azure would say",
+        "OperationNotAllowed, after the whole upload",
+    )
+    .with_hint(format!(
+        "upload it as a managed disk (`azure-nixos upload-vhd {} -g GROUP -n DISK`) and boot that (`azure-nixos \
+         boot-vm -i ID-OF-THE-DISK -s Standard_D2ps_v5`), or make a version of a gallery's image definition \
+         for Arm64 from the disk",
+        path_for_shell(path)
+    )))
 }
 
 /// An image of Nix's that the garbage collector has to leave alone until it has arrived.
