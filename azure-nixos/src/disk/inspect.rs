@@ -23,6 +23,7 @@ use super::pieces;
 use super::raw::RawImage;
 use super::source::{DiskSource, checked_extent};
 use super::vhd::{Footer, FooterDefect};
+use super::watch::Watch;
 use super::zero::is_zero;
 use crate::{ByteSize, Error, Result};
 
@@ -241,18 +242,19 @@ pub fn inspect_with(
     options: InspectOptions,
     open: &OpenOptions,
 ) -> Result<Inspection> {
-    examine(path, options, open).map(|(report, _)| report)
+    examine(path, options, open, &Watch::default()).map(|(report, _)| report)
 }
 
-/// The same, and the image, unless it cannot be read: its tables, or all of a compressed one, need not be
-/// gone through twice.
-pub(crate) fn examine(
+/// The same for somebody who waits, and the image, unless it cannot be read: its tables, or all of a
+/// compressed one, need not be gone through twice.
+pub(super) fn examine(
     path: impl AsRef<Path>,
     options: InspectOptions,
     open: &OpenOptions,
+    watch: &Watch,
 ) -> Result<(Inspection, Option<DiskImage>)> {
     let file = ImageFile::open(path)?;
-    let mut found = detect(&file, open)?;
+    let mut found = detect(&file, open, watch)?;
     let footer = found.footer;
     let mut report = Inspection {
         path: file.path().to_owned(),
@@ -288,12 +290,12 @@ pub(crate) fn examine(
     if whole {
         let notes = report.findings.clone();
         let opened = image.insert(DiskImage::of(file, found, notes, open)?);
-        report.look_inside(&*opened, options, nonzero)?;
+        report.look_inside(&*opened, options, nonzero, watch)?;
     } else if let Some(layout) = found.layout {
         let disk = image::with_layout(file, layout, open)?;
-        report.look_inside(disk.as_ref(), options, nonzero)?;
+        report.look_inside(disk.as_ref(), options, nonzero, watch)?;
     } else if matches!(found.format, Format::Raw | Format::FixedVhd) && size > 0 {
-        report.look_inside(&RawImage::first(file, size), options, None)?;
+        report.look_inside(&RawImage::first(file, size), options, None, watch)?;
     }
     report
         .findings
@@ -359,6 +361,7 @@ impl Inspection {
         disk: &dyn DiskSource,
         options: InspectOptions,
         nonzero: Option<u64>,
+        watch: &Watch,
     ) -> Result<()> {
         let mut data = 0;
         let mut at = 0;
@@ -367,7 +370,7 @@ impl Inspection {
             at = extent.end;
         }
         let nonzero = match nonzero {
-            None if options.scan_content => Some(count_nonzero(disk)?),
+            None if options.scan_content => Some(count_nonzero(disk, watch)?),
             known => known,
         };
         let zeros = nonzero.map(|nonzero| data.saturating_sub(nonzero));
@@ -401,11 +404,13 @@ impl Inspection {
 }
 
 /// Bytes in 512-byte pages that are not all zeros.
-fn count_nonzero<S: DiskSource + ?Sized>(source: &S) -> Result<u64> {
+fn count_nonzero<S: DiskSource + ?Sized>(source: &S, watch: &Watch) -> Result<u64> {
+    watch.begin(source.virtual_size());
     let mut sum = 0;
     pieces::visit(
         source,
-        |_, bytes, _| {
+        |number, bytes, _| {
+            watch.reached(number * pieces::PIECE as u64)?;
             // Most pieces of zeros are decided in one go.
             if is_zero(bytes) {
                 return Ok(0);

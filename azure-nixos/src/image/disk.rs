@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{CONTENT_TAG, DEFAULT_LOCATION, DiskAccess, UNFINISHED_TAG, generation};
 use crate::arm::compute::{DISKS, Disk, DiskCapabilities, DiskState};
 use crate::arm::{Client, Location, Named, ResourceId};
-use crate::azure::Azure;
+use crate::azure::{self, Azure};
 use crate::blocking::blocking;
 use crate::disk::{Architecture, Boot, DiskSource, limits};
 use crate::group::{Fallback, Place};
@@ -313,7 +313,7 @@ fn is_under_way(error: &Error) -> bool {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is awaited or started"]
 pub struct DiskUpload {
-    azure: Azure,
+    azure: Option<Azure>,
     group: String,
     name: String,
     source: Arc<dyn DiskSource>,
@@ -342,8 +342,18 @@ impl DiskUpload {
         name: impl Into<String>,
         source: impl DiskSource,
     ) -> Self {
+        Self::unconnected(resource_group, name, source).connect(azure)
+    }
+
+    /// The same before there is a login: to be [validated](Self::validate) and then
+    /// [connected](Self::connect).
+    pub fn unconnected(
+        resource_group: impl Into<String>,
+        name: impl Into<String>,
+        source: impl DiskSource,
+    ) -> Self {
         Self {
-            azure: azure.clone(),
+            azure: None,
             group: resource_group.into(),
             name: name.into(),
             source: Arc::new(source),
@@ -352,6 +362,12 @@ impl DiskUpload {
             generation: None,
             options: UploadOptions::default(),
         }
+    }
+
+    /// Where it is made.
+    pub fn connect(mut self, azure: &Azure) -> Self {
+        self.azure = Some(azure.clone());
+        self
     }
 
     /// The region. The default is that of the group, or `westus2` for a new one.
@@ -384,6 +400,30 @@ impl DiskUpload {
         self
     }
 
+    /// Checks everything that can be checked without Azure: names, the size, and that the disk can be
+    /// booted as was asked for. [`start`](Self::start) does so by itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`], [`ErrorKind::InvalidImage`], or those of the source.
+    pub async fn validate(&self) -> Result<()> {
+        self.check().await.map(drop)
+    }
+
+    async fn check(&self) -> Result<(Boot, Option<Generation>)> {
+        Named::ResourceGroup.check(&self.group)?;
+        Named::Disk.check(&self.name)?;
+        self.location.as_deref().map(Location::new).transpose()?;
+        limits::check_disk_size(self.source.virtual_size())?;
+        let reader = Arc::clone(&self.source);
+        let boot = blocking(move || Boot::read(&*reader)).await?;
+        let generation = if boot.generations().is_none() {
+            self.generation
+        } else {
+            Some(generation::choose(boot.generations(), self.generation)?)
+        };
+        Ok((boot, generation))
+    }
+
     /// Starts the upload.
     ///
     /// # Panics
@@ -394,21 +434,11 @@ impl DiskUpload {
 
     async fn run(self, work: Work) -> Result<UploadedDisk> {
         work.progress.phase(Phase::Checking, self.name.clone());
-        Named::ResourceGroup.check(&self.group)?;
-        Named::Disk.check(&self.name)?;
+        let (boot, generation) = work.interruptible(self.check()).await?;
         let asked = self.location.as_deref().map(Location::new).transpose()?;
         let fallback = Location::new(DEFAULT_LOCATION)?;
-        limits::check_disk_size(self.source.virtual_size())?;
-        let reader = Arc::clone(&self.source);
-        let boot = work
-            .interruptible(blocking(move || Boot::read(&*reader)))
-            .await?;
-        let generation = if boot.generations().is_none() {
-            self.generation
-        } else {
-            Some(generation::choose(boot.generations(), self.generation)?)
-        };
-        let client = Client::new(&self.azure)?;
+        let azure = azure::connected(self.azure)?;
+        let client = Client::new(&azure)?;
         let place = work
             .interruptible(Place::choose(
                 &client,
@@ -450,7 +480,7 @@ impl DiskUpload {
         let mut undo = Undo::default();
         let result = async {
             spec.place.ensure(&client, &mut undo).await?;
-            let upload = fill(&spec, self.source, &self.azure, &client, &work, &mut undo).await?;
+            let upload = fill(&spec, self.source, &azure, &client, &work, &mut undo).await?;
             Ok(UploadedDisk {
                 id: client.resource_id(&spec.place.group, DISKS, &spec.name),
                 upload,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::blocking::blocking;
 use crate::disk::{
-    self, Architecture, DiskImage, DiskSource as _, Generations, InspectOptions, OpenOptions,
+    Architecture, DiskImage, DiskSource as _, Generations, OpenOptions, OpenedImage, Opening,
     Severity, limits,
 };
 use crate::handle::Work;
 use crate::nix::{self, BuiltImage, Evaluation, Installable, Nix};
+use crate::progress::Phase;
 use crate::quote::path_for_shell;
 use crate::{Error, ErrorKind, Result};
 
@@ -45,43 +46,37 @@ impl Opened {
     ) -> Result<Self> {
         let show = nix::show_progress(work.progress.clone());
         let built = nix.realise_step(evaluation, show, &work.cancel).await?;
-        let mut opened = Self::file(built.image.clone(), open).await?;
+        let opening = Opening::new(built.image.clone()).options(open);
+        let detail = built.image.display().to_string();
+        let image = opening.run(work, Phase::Inspecting, &detail).await?;
+        let mut opened = Self::of(&image)?;
         opened.known_identity = Some(built.store_path.display().to_string());
         opened.built = Some(built);
         Ok(opened)
     }
 
-    /// Opens a disk image and refuses what Azure would refuse.
-    pub(super) async fn file(path: PathBuf, options: OpenOptions) -> Result<Self> {
-        blocking(move || {
-            // Says everything that is wrong in the same words as `inspect` does.
-            let (inspection, image) = disk::examine(&path, InspectOptions::quick(), &options)?;
-            inspection.check()?;
-            let image = image.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Internal,
-                    "a disk image that is right was not opened",
-                )
-            })?;
-            limits::check_os_disk_size(image.virtual_size())?;
-            check_architecture(&path, inspection.architecture)?;
-            let warnings = inspection
-                .findings
-                .iter()
-                .filter(|finding| finding.severity == Severity::Warning)
-                .map(|finding| format!("{}: {}", finding.what, finding.remedy))
-                .collect();
-            Ok(Self {
-                file: path,
-                generations: inspection.generations,
-                architecture: inspection.architecture,
-                image: Arc::new(image),
-                known_identity: None,
-                warnings,
-                built: None,
-            })
+    /// A disk image that was looked at, unless Azure would refuse an image of it.
+    pub(super) fn of(opened: &OpenedImage) -> Result<Self> {
+        // Says everything that is wrong in the same words as `inspect` does.
+        let image = opened.image()?;
+        let inspection = opened.inspection();
+        limits::check_os_disk_size(image.virtual_size())?;
+        check_architecture(&inspection.path, inspection.architecture)?;
+        let warnings = inspection
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Warning)
+            .map(|finding| format!("{}: {}", finding.what, finding.remedy))
+            .collect();
+        Ok(Self {
+            file: inspection.path.clone(),
+            generations: inspection.generations,
+            architecture: inspection.architecture,
+            image,
+            known_identity: None,
+            warnings,
+            built: None,
         })
-        .await
     }
 }
 
