@@ -361,6 +361,9 @@ pub(crate) struct UploadVhd {
     /// Region [default: that of the group, westus2 for a new one]
     #[arg(short, long, requires = "name")]
     pub(crate) location: Option<String>,
+    /// Hyper-V generation of the machines that boot from the disk: v1 (BIOS) or v2 (UEFI) [default: what the partition table says]
+    #[arg(long, value_name = "GEN", value_parser = generation, requires = "name")]
+    pub(crate) generation: Option<azure_nixos::Generation>,
     #[command(flatten)]
     pub(crate) transfer: Transfer,
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use azure_nixos::ByteSize;
-use azure_nixos::progress::{Phase, Progress, Transfer};
+use azure_nixos::progress::{Phase, Progress, Reading, Transfer};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -103,8 +103,13 @@ impl View {
             .transfer
             .filter(|_| matches!(progress.phase, Phase::Uploading | Phase::Converting));
         if let Some(bar) = &self.bar {
-            bar.set_style(style(transfer.is_some()));
+            bar.set_style(style(transfer.is_some() || progress.reading.is_some()));
             bar.set_message(title(progress));
+            if let Some(reading) = progress.reading {
+                bar.set_length(reading.total);
+                bar.set_position(reading.read);
+                bar.set_prefix(passed(reading));
+            }
             if let Some(transfer) = transfer {
                 bar.set_length(transfer.total);
                 bar.set_position(transfer.sent + transfer.resumed + transfer.skipped);
@@ -119,6 +124,12 @@ impl View {
             return;
         }
         match transfer {
+            None if !new && self.last.elapsed() >= EVERY => {
+                if let Some(reading) = progress.reading {
+                    self.last = Instant::now();
+                    output::note(&format!("{}: {}", title(progress), passed(reading)));
+                }
+            }
             Some(transfer) if new || self.last.elapsed() >= EVERY => {
                 self.last = Instant::now();
                 output::note(&format!(
@@ -150,6 +161,14 @@ struct Event<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     transfer: Option<EventTransfer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reading: Option<EventReading>,
+}
+
+#[derive(Debug, Serialize)]
+struct EventReading {
+    total: u64,
+    read: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -173,6 +192,10 @@ impl<'a> Event<'a> {
         Self {
             phase: progress.phase.as_str(),
             detail: &progress.detail,
+            reading: progress.reading.map(|reading| EventReading {
+                total: reading.total,
+                read: reading.read,
+            }),
             transfer: progress.transfer.map(|transfer| EventTransfer {
                 total: transfer.total,
                 read: transfer.read,
@@ -196,6 +219,15 @@ fn title(progress: &Progress) -> String {
     } else {
         format!("{} {}", progress.phase.as_str(), progress.detail)
     }
+}
+
+/// How far a reading is.
+fn passed(reading: Reading) -> String {
+    format!(
+        "{} of {}",
+        ByteSize::bytes(reading.read),
+        ByteSize::bytes(reading.total)
+    )
 }
 
 fn counts(phase: Phase, transfer: &Transfer) -> String {

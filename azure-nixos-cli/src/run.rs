@@ -44,7 +44,7 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
         Command::DeleteVm(args) => commands::delete_vm(global, args, console).await,
         Command::SerialLog(args) => commands::serial_log(global, args, console).await,
         Command::UploadVhd(args) => commands::upload_vhd(global, *args, console).await,
-        Command::Inspect(args) => commands::inspect(global, args).await,
+        Command::Inspect(args) => commands::inspect(global, args, console).await,
         Command::Convert(args) => commands::convert(global, args, console).await,
         Command::Check(args) => commands::check(global, *args, console).await,
         #[cfg(feature = "local")]

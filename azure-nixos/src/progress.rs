@@ -138,6 +138,17 @@ impl Transfer {
     }
 }
 
+/// How far something is gone through that has to be read as a whole: a compressed disk image, or a disk
+/// whose content is named or counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reading {
+    /// Bytes of it: of a compressed image those of the file.
+    pub total: u64,
+    /// Where the reading is. Holes are passed without being read.
+    pub read: u64,
+}
+
 /// A state of a long operation.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -148,6 +159,8 @@ pub struct Progress {
     pub detail: String,
     /// The counts of the upload, from its beginning on.
     pub transfer: Option<Transfer>,
+    /// How far the reading of the disk image is, while there is one in this phase.
+    pub reading: Option<Reading>,
 }
 
 /// The sending side, handed down to whatever does the work.
@@ -174,6 +187,7 @@ impl ProgressSender {
         self.0.send_modify(|progress| {
             progress.phase = phase;
             progress.detail = detail;
+            progress.reading = None;
         });
     }
 
@@ -181,6 +195,12 @@ impl ProgressSender {
     pub fn detail(&self, detail: impl Into<String>) {
         let detail = detail.into();
         self.0.send_modify(|progress| progress.detail = detail);
+    }
+
+    /// Says how far the reading of the disk image is.
+    pub fn reading(&self, reading: Reading) {
+        self.0
+            .send_modify(|progress| progress.reading = Some(reading));
     }
 
     /// Replaces the counts of the upload.

@@ -10,8 +10,8 @@ use crc_fast::{CrcAlgorithm, checksum};
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
 
-/// EFI system partition, BIOS boot partition and root on x86-64, as they stand on disk (the first
-/// three fields of a GUID are little-endian).
+/// EFI system partition, BIOS boot partition, root on x86-64 and any Linux file system, as they stand
+/// on disk (the first three fields of a GUID are little-endian).
 const ESP: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
@@ -20,6 +20,9 @@ const BIOS_BOOT: [u8; 16] = [
 ];
 const ROOT: [u8; 16] = [
     0xe3, 0xbc, 0x68, 0x4f, 0xcd, 0xe8, 0xb1, 0x4d, 0x96, 0xe7, 0xfb, 0xca, 0xf9, 0x84, 0xb7, 0x09,
+];
+const LINUX: [u8; 16] = [
+    0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
 ];
 
 /// How a disk is divided, and so what can boot it.
@@ -98,9 +101,22 @@ fn write(path: &Path, size: u64, table: Table, seed: u64) -> io::Result<()> {
             let sectors = u32::try_from(size / SECTOR - 2048).unwrap_or(u32::MAX);
             file.write_all_at(&mbr(0x83, 0x80, 2048, sectors), 0)
         }
-        Table::Efi => gpt(&file, size, &[ESP, ROOT]),
-        Table::Both => gpt(&file, size, &[BIOS_BOOT, ESP, ROOT]),
+        Table::Efi => gpt(&file, size, &[ESP, ROOT], MIB),
+        Table::Both => gpt(&file, size, &[BIOS_BOOT, ESP, ROOT], MIB),
     }
+}
+
+/// A raw disk image of zeros but for a GPT with an EFI system partition of `system` bytes from 1 MiB
+/// on, and a partition for Linux that says nothing of the processor.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn efi(path: &Path, size: u64, system: u64) {
+    let written = File::create_new(path).and_then(|file| {
+        file.set_len(size)?;
+        gpt(&file, size, &[ESP, LINUX], system)
+    });
+    written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 fn mbr(kind: u8, active: u8, start: u32, sectors: u32) -> [u8; 512] {
@@ -113,17 +129,17 @@ fn mbr(kind: u8, active: u8, start: u32, sectors: u32) -> [u8; 512] {
     sector
 }
 
-/// Partitions of 1 MiB from 1 MiB on; the last one reaches to the end.
-fn gpt(file: &File, size: u64, kinds: &[[u8; 16]]) -> io::Result<()> {
+/// Partitions of `each` bytes from 1 MiB on; the last one reaches to the end.
+fn gpt(file: &File, size: u64, kinds: &[[u8; 16]], each: u64) -> io::Result<()> {
     let sectors = size / SECTOR;
     let last = sectors - 34;
     let mut entries = vec![0; 128 * 128];
     for (slot, kind) in kinds.iter().enumerate() {
-        let first = (slot as u64 + 1) * 2048;
+        let first = 2048 + slot as u64 * (each / SECTOR);
         let end = if slot + 1 == kinds.len() {
             last
         } else {
-            first + 2047
+            first + each / SECTOR - 1
         };
         let entry = &mut entries[slot * 128..][..128];
         entry[..16].copy_from_slice(kind);

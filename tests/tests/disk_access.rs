@@ -80,7 +80,7 @@ async fn disks_of_every_kind_of_source() {
     let local = Local::start().await;
     let file = local.place().join("disk.raw");
     let size = 30 * MIB + 3 * 512;
-    disks::raw(&file, size, Table::Mbr, 3);
+    disks::raw(&file, size, Table::Both, 3);
     within(100, "four disks", async {
         let azure = &local.azure;
         let up = |name: &str, source: Arc<dyn DiskSource>| {

@@ -119,6 +119,7 @@ pub(crate) async fn boot_vm(
 ) -> Result<u8, Failure> {
     let image = ImageReference::parse(&args.image)?;
     let boot = Boot::new(args)?;
+    boot.validate(image.clone()).await?;
     let connection = Connection::open(global).await?;
     let result = boot.run(image, &connection, console).await;
     connection.close().await;
@@ -167,7 +168,7 @@ impl Boot {
         connection: &Connection,
         console: &Console,
     ) -> Result<Booted, Failure> {
-        let builder = self.builder(image, connection);
+        let builder = self.builder(image).connect(&connection.azure);
         Ok(match self.args.count {
             None => Booted::One(Box::new(follow(builder.start(), console).await?)),
             Some(count) => Booted::Several(follow(builder.fleet(count).start(), console).await?),
@@ -175,12 +176,8 @@ impl Boot {
     }
 
     /// Checks what can be checked without Azure.
-    pub(crate) async fn validate(
-        &self,
-        image: impl Into<ImageReference>,
-        connection: &Connection,
-    ) -> Result<(), Failure> {
-        let builder = self.builder(image, connection);
+    pub(crate) async fn validate(&self, image: impl Into<ImageReference>) -> Result<(), Failure> {
+        let builder = self.builder(image);
         match self.args.count {
             None => builder.validate().await?,
             Some(count) => builder.fleet(count).validate().await?,
@@ -188,10 +185,9 @@ impl Boot {
         Ok(())
     }
 
-    fn builder(&self, image: impl Into<ImageReference>, connection: &Connection) -> VmBuilder {
+    fn builder(&self, image: impl Into<ImageReference>) -> VmBuilder {
         let args = &self.args;
-        let mut builder =
-            VmBuilder::new(&connection.azure, &args.resource_group, &args.name, image);
+        let mut builder = VmBuilder::unconnected(&args.resource_group, &args.name, image);
         if let Some(location) = &args.location {
             builder = builder.location(location);
         }

@@ -3,21 +3,28 @@
 use std::fmt::Write as _;
 
 use azure_nixos::ByteSize;
-use azure_nixos::disk::{self, Finding, InspectOptions, Inspection, PartitionTable, Severity};
+use azure_nixos::disk::{
+    self, Finding, InspectOptions, Inspection, Opening, PartitionTable, Severity,
+};
 
 use crate::args::{Format, Global, Inspect};
 use crate::output;
-use crate::run::{FAILED, Failure};
+use crate::progress::Console;
+use crate::run::{FAILED, Failure, STOPPED, follow_saying};
 
-pub(crate) async fn inspect(global: &Global, args: Inspect) -> Result<u8, Failure> {
-    let inspection = tokio::task::spawn_blocking(move || {
-        disk::inspect_with(&args.file, InspectOptions::full(), &args.open.options())
-    })
-    .await
-    .map_err(|_| Failure::Other("the disk image could not be read".to_owned()))??;
+pub(crate) async fn inspect(
+    global: &Global,
+    args: Inspect,
+    console: &Console,
+) -> Result<u8, Failure> {
+    let opening = Opening::new(args.file)
+        .options(args.open.options())
+        .look(InspectOptions::full());
+    let opened = follow_saying(opening.start(), console, STOPPED).await?;
+    let inspection = opened.inspection();
     match global.output {
-        Format::Json => output::json(&inspection)?,
-        Format::Text => output::result(text(&inspection).trim_end())?,
+        Format::Json => output::json(inspection)?,
+        Format::Text => output::result(text(inspection).trim_end())?,
     }
     Ok(if inspection.uploadable { 0 } else { FAILED })
 }
@@ -35,7 +42,14 @@ fn text(inspection: &Inspection) -> String {
         row("disk size", size(bytes));
     }
     if let Some(bytes) = inspection.upload_size {
-        row("on Azure", format!("{bytes} bytes, footer included"));
+        let aligned = match inspection.mib_aligned {
+            Some(false) => "; filled up, since it is no whole number of MiB",
+            _ => "",
+        };
+        row(
+            "on Azure",
+            format!("{bytes} bytes, footer included{aligned}"),
+        );
     }
     if let Some(content) = &inspection.content {
         let zeros = content
@@ -76,6 +90,13 @@ fn text(inspection: &Inspection) -> String {
     row("generations", inspection.generations.to_string());
     if let Some(architecture) = &inspection.architecture {
         row("architecture", architecture.to_string());
+    }
+    for loader in &inspection.loaders {
+        let bytes = ByteSize::bytes(loader.size);
+        row("boot loader", format!("{}, {bytes}", loader.path));
+    }
+    if let Some(secure_boot) = &inspection.secure_boot {
+        row("Secure Boot", secure_boot.to_string());
     }
     for finding in &inspection.findings {
         say(finding, &mut row);

@@ -11,7 +11,7 @@ use crate::boot_opts;
 use crate::connect::Connection;
 use crate::output;
 use crate::progress::Console;
-use crate::run::{Failure, follow};
+use crate::run::{Failure, STOPPED, follow, follow_saying};
 
 #[derive(Debug, Serialize)]
 struct Shown {
@@ -60,26 +60,22 @@ pub(crate) async fn upload_image(
         .map_err(Failure::Usage)?
         .map(boot_vm::Boot::new)
         .transpose()?;
+    if let Some(boot) = &boot {
+        // Not to be learnt after an hour of uploading.
+        boot.validate(ImageReference::Name(args.name.clone()))
+            .await?;
+    }
+    // What is wrong with a file needs no login to be told.
+    let builder = builder(args, source).prepare();
+    let builder = follow_saying(builder, console, STOPPED).await?;
     let connection = Connection::open(global).await?;
-    let result = upload(global, args, source, boot, &connection, console).await;
+    let result = upload(global, builder, boot, &connection, console).await;
     connection.close().await;
     result.map(|()| 0)
 }
 
-async fn upload(
-    global: &Global,
-    args: UploadImage,
-    source: ImageSource,
-    boot: Option<boot_vm::Boot>,
-    connection: &Connection,
-    console: &Console,
-) -> Result<(), Failure> {
-    if let Some(boot) = &boot {
-        // Not to be learnt after an hour of uploading.
-        let image = ImageReference::Name(args.name.clone());
-        boot.validate(image, connection).await?;
-    }
-    let mut builder = ImageBuilder::new(&connection.azure, args.resource_group, args.name)
+fn builder(args: UploadImage, source: ImageSource) -> ImageBuilder {
+    let mut builder = ImageBuilder::unconnected(args.resource_group, args.name)
         .source(source)
         .nix(args.nix.nix())
         .keep_disk(args.keep_disk)
@@ -91,6 +87,17 @@ async fn upload(
     if let Some(generation) = args.generation {
         builder = builder.generation(generation);
     }
+    builder
+}
+
+async fn upload(
+    global: &Global,
+    builder: ImageBuilder,
+    boot: Option<boot_vm::Boot>,
+    connection: &Connection,
+    console: &Console,
+) -> Result<(), Failure> {
+    let builder = builder.connect(&connection.azure);
     let image = follow(builder.start(), console).await?;
     for warning in &image.warnings {
         output::warning(warning);

@@ -1,6 +1,6 @@
 //! `upload-vhd`.
 
-use azure_nixos::disk::DiskImage;
+use azure_nixos::disk::Opening;
 use azure_nixos::image::DiskUpload;
 use azure_nixos::upload::UploadTarget;
 use azure_nixos::{SasUrl, VhdUploader};
@@ -11,7 +11,7 @@ use crate::args::{Format, Global, UploadVhd};
 use crate::connect::Connection;
 use crate::output;
 use crate::progress::Console;
-use crate::run::{Failure, follow};
+use crate::run::{Failure, STOPPED, follow, follow_saying};
 
 #[derive(Debug, Serialize)]
 struct Shown {
@@ -52,11 +52,9 @@ pub(crate) async fn upload_vhd(
         }
     };
     let options = args.transfer.options();
-    let file = args.file.clone();
-    let open = args.open.options();
-    let image = tokio::task::spawn_blocking(move || DiskImage::open_with(file, &open))
-        .await
-        .map_err(|_| Failure::Other("the disk image could not be read".to_owned()))??;
+    let opening = Opening::new(&args.file).options(args.open.options());
+    let image = follow_saying(opening.start(), console, STOPPED).await?;
+    let image = image.image()?;
     for note in image.notes() {
         output::warning(&note.what);
     }
@@ -89,12 +87,17 @@ pub(crate) async fn upload_vhd(
             }
         }
         Target::Disk { group, name } => {
-            let connection = Connection::open(global).await?;
-            let mut builder = DiskUpload::new(&connection.azure, group, name.clone(), image)
-                .upload_options(options);
+            let mut builder =
+                DiskUpload::unconnected(group, name.clone(), image).upload_options(options);
             if let Some(location) = args.location {
                 builder = builder.location(location);
             }
+            if let Some(generation) = args.generation {
+                builder = builder.generation(generation);
+            }
+            builder.validate().await?;
+            let connection = Connection::open(global).await?;
+            let builder = builder.connect(&connection.azure);
             let result = follow(builder.start(), console).await;
             connection.close().await;
             let disk = result?;

@@ -221,6 +221,15 @@ async fn keys_come_from_anywhere() {
         [format!("{KEY} agent"), format!("{KEY} in")]
     );
 
+    // A pipe, as shells make them: `--ssh-key <(command)`. It can be read once.
+    let pipe = place.path("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let running = Running::start(boot("from-pipe", &["pipe"]));
+    fs::write(&pipe, format!("{KEY} pipe\n")).unwrap();
+    let done = running.finish();
+    assert_eq!(done.code(), Some(0), "{done:#?}");
+    assert_eq!(keys("from-pipe"), [format!("{KEY} pipe")]);
+
     // None: Azure gets one that nobody has.
     let done = Running::start(boot("none", &["none"])).finish();
     assert_eq!(done.code(), Some(0), "{done:#?}");

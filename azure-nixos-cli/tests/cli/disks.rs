@@ -13,6 +13,8 @@ pub(crate) enum Table {
     Mbr,
     /// A GPT with an EFI system partition.
     Esp,
+    /// A GPT with an EFI system partition and a root partition for Arm64.
+    Arm64,
 }
 
 /// Bytes that do not compress and differ from seed to seed (xorshift64).
@@ -40,9 +42,9 @@ pub(crate) fn make(path: &Path, table: Table, mib: u64, every: usize) {
     match table {
         Table::None => {}
         Table::Mbr => file.write_all_at(&mbr(0x83, 2048, sectors), 0).unwrap(),
-        Table::Esp => {
+        Table::Esp | Table::Arm64 => {
             file.write_all_at(&mbr(0xee, 1, sectors), 0).unwrap();
-            gpt(&file, sectors);
+            gpt(&file, sectors, table == Table::Arm64);
         }
     }
 }
@@ -58,7 +60,7 @@ fn mbr(kind: u8, first: u32, sectors: u64) -> [u8; 512] {
     sector
 }
 
-fn gpt(file: &File, sectors: u64) {
+fn gpt(file: &File, sectors: u64, arm64: bool) {
     let esp = [
         0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9,
         0x3b,
@@ -68,6 +70,17 @@ fn gpt(file: &File, sectors: u64) {
     entries[16..32].fill(1);
     entries[32..40].copy_from_slice(&2048_u64.to_le_bytes());
     entries[40..48].copy_from_slice(&(sectors - 2049).to_le_bytes());
+    if arm64 {
+        let root = [
+            0x45, 0xb0, 0x21, 0xb9, 0xf0, 0x1d, 0xc3, 0x41, 0xaf, 0x44, 0x4c, 0x6f, 0x28, 0x0d,
+            0x3f, 0xae,
+        ];
+        entries[40..48].copy_from_slice(&4095_u64.to_le_bytes());
+        entries[128..144].copy_from_slice(&root);
+        entries[144..160].fill(3);
+        entries[160..168].copy_from_slice(&4096_u64.to_le_bytes());
+        entries[168..176].copy_from_slice(&(sectors - 2049).to_le_bytes());
+    }
     let header = |own: u64, other: u64, table: u64| {
         let mut header = [0; 512];
         header[..8].copy_from_slice(b"EFI PART");

@@ -7,6 +7,7 @@
     reason = "everything in this directory is a test"
 )]
 
+mod arm64;
 mod azure;
 mod boot;
 mod check;

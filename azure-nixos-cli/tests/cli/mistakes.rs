@@ -559,3 +559,92 @@ fn nobody_is_logged_in() {
         assert!(!done.stderr.contains("eHg"), "{}", done.stderr);
     }
 }
+
+/// Without a login, and with an Azure that answers nobody: what is wrong with a file or an option is told
+/// first, since it needs neither.
+#[test]
+fn what_is_wrong_here_is_told_before_anybody_logs_in() {
+    let place = Place::new();
+    disks::make(&place.path("mbr.raw"), Table::Mbr, 24, 4);
+    disks::make(&place.path("arm.raw"), Table::Arm64, 24, 4);
+    place.write("odd.raw", vec![7; (24 << 20) + 1]);
+    let upload = ["upload-image", "-g", "new", "-n", "web", "--image-file"];
+    let disk = ["-g", "new", "-n", "disk"];
+    let boot = ["boot-vm", "-g", "new", "-n", "web", "-i", "image"];
+    for (command, more, words) in [
+        (&upload[..], &["missing.raw"][..], "cannot read missing.raw"),
+        (&upload, &["odd.raw"], "whole number of 512-byte sectors"),
+        (&upload, &["arm.raw"], "arm.raw is for Arm64"),
+        (
+            &upload,
+            &["mbr.raw", "--generation", "v2"],
+            "only be booted by BIOS",
+        ),
+        (
+            &upload,
+            &["mbr.raw", "--location", "no where!"],
+            "no where!",
+        ),
+        (
+            &upload,
+            &["mbr.raw", "--boot-sh-opts", "vm-name=a_b"],
+            "a_b",
+        ),
+        (
+            &[
+                "upload-image",
+                "-g",
+                "a b",
+                "-n",
+                "web",
+                "--image-file",
+                "mbr.raw",
+            ],
+            &[],
+            "a b",
+        ),
+        (
+            &["upload-vhd", "missing.raw"],
+            &disk,
+            "cannot read missing.raw",
+        ),
+        (
+            &["upload-vhd", "odd.raw"],
+            &disk,
+            "whole number of 512-byte sectors",
+        ),
+        (
+            &["upload-vhd", "mbr.raw", "--generation", "v2"],
+            &disk,
+            "only be booted by BIOS",
+        ),
+        (
+            &["upload-vhd", "mbr.raw"],
+            &["-g", "new", "-n", "a b"],
+            "a b",
+        ),
+        (&boot, &["--admin-username", "root"], "root"),
+        (&boot, &["--ssh-key", "missing.pub"], "missing.pub"),
+        (&boot, &["--custom-data", "missing.yaml"], "missing.yaml"),
+    ] {
+        for variables in [
+            &[("PATH", "")][..],
+            // A service principal whose login service nobody runs.
+            &[
+                ("AZURE_TENANT_ID", "11111111-2222-3333-4444-555555555555"),
+                ("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555"),
+                ("AZURE_CLIENT_SECRET", "secret"),
+                ("AZURE_AUTHORITY_HOST", "https://127.0.0.1:1/"),
+            ],
+        ] {
+            let mut command = place.command(&[command, more].concat());
+            command.envs(variables.iter().copied());
+            let done = crate::place::Running::start(command).finish();
+            assert_eq!(done.code(), Some(1), "{done:#?}");
+            let sentence = done.stderr.lines().find(|line| line.starts_with("error: "));
+            let sentence = sentence.unwrap_or_else(|| panic!("{done:#?}"));
+            assert!(sentence.contains(words), "{words}: {sentence}");
+            assert!(!sentence.contains("not logged in"), "{sentence}");
+        }
+    }
+}

@@ -60,7 +60,7 @@ fn keys(object: &Value) -> Vec<&str> {
 }
 
 /// Fails unless the resource exists in the local Azure, and returns it.
-fn resource(place: &Place, id: &str) -> Value {
+pub(crate) fn resource(place: &Place, id: &str) -> Value {
     let found = place.state()["resources"][id.to_ascii_lowercase()]["body"].clone();
     assert!(found.is_object(), "there is no {id}");
     found

@@ -299,10 +299,17 @@ fn check_os_disk(
         }
     }
     if properties["supportedCapabilities"]["architecture"] == "Arm64" {
+        let kind = if is_snapshot(disk) {
+            "snapshot"
+        } else {
+            "disk"
+        };
         return Err(ArmError::compute(
-            400,
-            "BadRequest",
-            "Managed images are not supported for the architecture Arm64. Use an image version of a Compute Gallery.",
+            409,
+            "OperationNotAllowed",
+            format!(
+                "Creating an image with {kind} source that has CPU Architecture 'Arm64' is not supported. Please select a source resource with a supported CPU Architecture: 'x64'."
+            ),
         ));
     }
     if let Some(size) = image["diskSizeGB"].as_u64()

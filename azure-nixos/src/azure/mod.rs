@@ -47,7 +47,7 @@ pub use cloud::Cloud;
 pub use login::{Login, LoginMethod};
 pub use transport::{Transport, TransportBuilder};
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 use subscription::Subscription;
 use token_cache::TokenCache;
 
@@ -61,6 +61,20 @@ struct Inner {
     login: Login,
     tokens: Arc<TokenCache>,
     subscription: Subscription,
+}
+
+/// The connection of a builder, which may be made before there is one.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] when it never got one.
+pub(crate) fn connected(azure: Option<Azure>) -> Result<Azure> {
+    azure.ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidInput,
+            "there is no connection to Azure to make this with",
+        )
+        .with_hint("call `connect` before it is started")
+    })
 }
 
 impl Azure {

@@ -20,6 +20,7 @@ use super::read_at::be64;
 use super::stream;
 use super::vhd::{DiskType, Footer, FooterDefect, dynamic};
 use super::vhdx;
+use super::watch::Watch;
 use crate::Result;
 
 /// What Azure answers to a bad footer: not before all data was sent, when access ends.
@@ -108,8 +109,8 @@ impl Detection {
 }
 
 /// Looks at the beginning and the end of a file, and at the tables of a format that has some.
-pub(super) fn detect(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
-    let mut found = by_content(file, options)?;
+pub(super) fn detect(file: &ImageFile, options: &OpenOptions, watch: &Watch) -> Result<Detection> {
+    let mut found = by_content(file, options, watch)?;
     if let (Some(wanted), Some(size)) = (options.virtual_size, found.virtual_size)
         && wanted.as_u64() != size
     {
@@ -129,7 +130,7 @@ pub(super) fn detect(file: &ImageFile, options: &OpenOptions) -> Result<Detectio
     })
 }
 
-fn by_content(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
+fn by_content(file: &ImageFile, options: &OpenOptions, watch: &Watch) -> Result<Detection> {
     let head = head(file)?;
     let last = last_sector(file)?;
     // A footer at the end wins over whatever the content begins with.
@@ -153,16 +154,21 @@ fn by_content(file: &ImageFile, options: &OpenOptions) -> Result<Detection> {
             }
             #[cfg(feature = "qcow2")]
             Format::Qcow2 => qcow2(file, &head, options),
-            _ if stream::is_built_in(format) => stream(file, format, options),
+            _ if stream::is_built_in(format) => stream(file, format, options, watch),
             _ => Ok(Detection::new(format, None).with(unsupported(file, format))),
         };
     }
     without_footer(file, options.repair)
 }
 
-fn stream(file: &ImageFile, format: Format, options: &OpenOptions) -> Result<Detection> {
+fn stream(
+    file: &ImageFile,
+    format: Format,
+    options: &OpenOptions,
+    watch: &Watch,
+) -> Result<Detection> {
     let found = Detection::new(format, None);
-    match stream::read(file, format, options) {
+    match stream::read(file, format, options, watch) {
         Ok(mut layout) => {
             let mut found = found;
             found.findings.append(&mut layout.notes);

@@ -75,8 +75,10 @@ pub enum FindingKind {
     SectorSize,
     /// Neither Hyper-V generation is known to boot it, or only under conditions.
     Generation,
-    /// Made for a processor that Azure does not have.
+    /// Made for a processor that Azure does not have, or has no managed images for.
     Architecture,
+    /// What UEFI would start is missing, damaged, or for another processor than its name says.
+    BootLoader,
 }
 
 /// One thing to say about an image.

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::pieces;
 use super::source::DiskSource;
+use super::watch::Watch;
 use super::zero::is_zero;
 use crate::Result;
 
@@ -22,10 +23,22 @@ use crate::Result;
 /// # Errors
 /// When the source cannot be read.
 pub fn content_identity<S: DiskSource + ?Sized>(source: &S) -> Result<String> {
+    watched_identity(source, &Watch::default())
+}
+
+/// The same for somebody who waits.
+pub(crate) fn watched_identity<S: DiskSource + ?Sized>(
+    source: &S,
+    watch: &Watch,
+) -> Result<String> {
+    watch.begin(source.virtual_size());
     let mut name = ContentName::new(source.virtual_size());
     pieces::visit(
         source,
-        |_, bytes, _| Ok(ContentName::digest(bytes)),
+        |number, bytes, _| {
+            watch.reached(number * pieces::PIECE as u64)?;
+            Ok(ContentName::digest(bytes))
+        },
         |number, digest| {
             if let Some(digest) = digest {
                 name.add(number, digest);

@@ -16,6 +16,7 @@ use super::source::DiskSource;
 use super::stream::StreamImage;
 use super::vhd::{DynamicVhd, FixedVhd};
 use super::vhdx::Vhdx;
+use super::watch::Watch;
 use crate::{Error, ErrorKind, Result};
 
 /// A disk image file of any format that is read here.
@@ -177,7 +178,7 @@ impl DiskImage {
     /// below it, has no backing file and one is named for it.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let file = ImageFile::open(path)?;
-        let mut found = detect(&file, options)?;
+        let mut found = detect(&file, options, &Watch::default())?;
         let (problems, notes): (Vec<_>, Vec<_>) = std::mem::take(&mut found.findings)
             .into_iter()
             .partition(Finding::is_problem);

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::boot::Boot;
 use super::detect::{Layout, detect};
+use super::efi::{BootLoader, SecureBoot};
 use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::Format;
@@ -21,6 +23,7 @@ use super::pieces;
 use super::raw::RawImage;
 use super::source::{DiskSource, checked_extent};
 use super::vhd::{Footer, FooterDefect};
+use super::watch::Watch;
 use super::zero::is_zero;
 use crate::{ByteSize, Error, Result};
 
@@ -78,8 +81,13 @@ pub struct Inspection {
     pub partitions: Option<PartitionTable>,
     /// The generations that can boot it, as far as is known.
     pub generations: Generations,
-    /// The processor it is made for, as far as is known.
+    /// The processor it is made for, as far as is known: by what UEFI would start, else by the type of
+    /// the root partition.
     pub architecture: Option<Architecture>,
+    /// What the firmware of a new machine would start, with UEFI.
+    pub loaders: Vec<BootLoader>,
+    /// Whether a machine with Secure Boot would start from it; `None` where no loader was found.
+    pub secure_boot: Option<SecureBoot>,
     /// What there is to say, the worst first.
     pub findings: Vec<Finding>,
     /// Whether it can be uploaded as it is, or with what is done about it on the way.
@@ -234,18 +242,19 @@ pub fn inspect_with(
     options: InspectOptions,
     open: &OpenOptions,
 ) -> Result<Inspection> {
-    examine(path, options, open).map(|(report, _)| report)
+    examine(path, options, open, &Watch::default()).map(|(report, _)| report)
 }
 
-/// The same, and the image, unless it cannot be read: its tables, or all of a compressed one, need not be
-/// gone through twice.
-pub(crate) fn examine(
+/// The same for somebody who waits, and the image, unless it cannot be read: its tables, or all of a
+/// compressed one, need not be gone through twice.
+pub(super) fn examine(
     path: impl AsRef<Path>,
     options: InspectOptions,
     open: &OpenOptions,
+    watch: &Watch,
 ) -> Result<(Inspection, Option<DiskImage>)> {
     let file = ImageFile::open(path)?;
-    let mut found = detect(&file, open)?;
+    let mut found = detect(&file, open, watch)?;
     let footer = found.footer;
     let mut report = Inspection {
         path: file.path().to_owned(),
@@ -261,6 +270,8 @@ pub(crate) fn examine(
         partitions: None,
         generations: Generations::NONE,
         architecture: None,
+        loaders: Vec::new(),
+        secure_boot: None,
         findings: std::mem::take(&mut found.findings),
         uploadable: false,
     };
@@ -279,12 +290,12 @@ pub(crate) fn examine(
     if whole {
         let notes = report.findings.clone();
         let opened = image.insert(DiskImage::of(file, found, notes, open)?);
-        report.look_inside(&*opened, options, nonzero)?;
+        report.look_inside(&*opened, options, nonzero, watch)?;
     } else if let Some(layout) = found.layout {
         let disk = image::with_layout(file, layout, open)?;
-        report.look_inside(disk.as_ref(), options, nonzero)?;
+        report.look_inside(disk.as_ref(), options, nonzero, watch)?;
     } else if matches!(found.format, Format::Raw | Format::FixedVhd) && size > 0 {
-        report.look_inside(&RawImage::first(file, size), options, None)?;
+        report.look_inside(&RawImage::first(file, size), options, None, watch)?;
     }
     report
         .findings
@@ -350,6 +361,7 @@ impl Inspection {
         disk: &dyn DiskSource,
         options: InspectOptions,
         nonzero: Option<u64>,
+        watch: &Watch,
     ) -> Result<()> {
         let mut data = 0;
         let mut at = 0;
@@ -358,7 +370,7 @@ impl Inspection {
             at = extent.end;
         }
         let nonzero = match nonzero {
-            None if options.scan_content => Some(count_nonzero(disk)?),
+            None if options.scan_content => Some(count_nonzero(disk, watch)?),
             known => known,
         };
         let zeros = nonzero.map(|nonzero| data.saturating_sub(nonzero));
@@ -367,21 +379,38 @@ impl Inspection {
             holes: disk.virtual_size() - data,
             zeros,
         });
-        let mut table = PartitionTable::read(disk)?;
-        self.generations = table.generations;
-        self.architecture = table.architecture;
+        let boot = Boot::read(disk)?;
+        self.generations = boot.generations();
+        self.architecture = boot.architecture();
+        let Boot { mut table, mut efi } = boot;
         self.findings.append(&mut table.findings);
+        self.secure_boot = efi.secure_boot(self.architecture);
+        self.findings.append(&mut efi.findings);
+        self.loaders = efi.loaders;
+        if self.architecture == Some(Architecture::Arm64) {
+            self.findings.push(
+                Finding::warning(
+                    FindingKind::Architecture,
+                    "the disk is for Arm64",
+                    "upload it as a managed disk and boot that (upload-vhd, boot-vm), or make a version of a \
+                     gallery's image definition for Arm64 from it",
+                )
+                .azure("managed images are for x64 only"),
+            );
+        }
         self.partitions = Some(table);
         Ok(())
     }
 }
 
 /// Bytes in 512-byte pages that are not all zeros.
-fn count_nonzero<S: DiskSource + ?Sized>(source: &S) -> Result<u64> {
+fn count_nonzero<S: DiskSource + ?Sized>(source: &S, watch: &Watch) -> Result<u64> {
+    watch.begin(source.virtual_size());
     let mut sum = 0;
     pieces::visit(
         source,
-        |_, bytes, _| {
+        |number, bytes, _| {
+            watch.reached(number * pieces::PIECE as u64)?;
             // Most pieces of zeros are decided in one go.
             if is_zero(bytes) {
                 return Ok(0);

@@ -2,7 +2,7 @@
 //!
 //! Here live the formats, the VHD footer, the partition probe and the content identity. Nothing
 //! here knows of Azure's services or of how bytes travel. Everything is synchronous: callers in
-//! async code run it on blocking threads. [`Conversion::start`] does that itself.
+//! async code run it on blocking threads. [`Opening::start`] and [`Conversion::start`] do that themselves.
 //!
 //! | format | read by | feature |
 //! |---|---|---|
@@ -33,10 +33,12 @@
 //! ```
 
 mod blocks;
+mod boot;
 mod buried;
 mod claims;
 mod convert;
 mod detect;
+mod efi;
 mod fault;
 mod file;
 mod finding;
@@ -50,6 +52,7 @@ mod inspect;
 pub mod limits;
 mod memory;
 mod mend;
+mod opening;
 mod options;
 mod partition;
 mod pieces;
@@ -62,20 +65,25 @@ mod stream;
 mod table;
 pub mod vhd;
 mod vhdx;
+mod watch;
 mod zero;
 
+pub(crate) use boot::Boot;
 pub use convert::{Conversion, Converted};
+pub use efi::{BootLoader, LoaderSignature, SecureBoot};
 pub use file::ImageFile;
 pub use finding::{Finding, FindingKind, Severity};
 pub use format::Format;
 pub use generation::{Architecture, Generations};
+pub(crate) use identity::watched_identity;
 pub use identity::{Identified, content_identity};
 pub use image::DiskImage;
-pub(crate) use inspect::examine;
 pub use inspect::{
     ContainerReport, ContentReport, FooterReport, InspectOptions, Inspection, inspect, inspect_with,
 };
 pub use memory::MemoryImage;
+pub(crate) use opening::follow;
+pub use opening::{OpenedImage, Opening};
 pub use options::OpenOptions;
 pub use partition::{Partition, PartitionKind, PartitionScheme, PartitionTable, RootArchitecture};
 #[cfg(feature = "qcow2")]

@@ -13,9 +13,8 @@ use super::origin::{self, Held, Opened};
 use super::{CONTENT_TAG, ImageSource};
 use crate::arm::compute::{DISKS, IMAGES, Image};
 use crate::arm::{Client, Location, Named, ResourceId};
-use crate::azure::Azure;
-use crate::blocking::blocking;
-use crate::disk::{DiskSource, Identified, OpenOptions, limits};
+use crate::azure::{self, Azure};
+use crate::disk::{self, DiskSource, Identified, OpenOptions, OpenedImage, Opening, limits};
 use crate::group::{Fallback, Place};
 use crate::handle::{Handle, Work};
 use crate::nix::Nix;
@@ -56,10 +55,12 @@ pub const DEFAULT_LOCATION: &str = "westus2";
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is awaited or started"]
 pub struct ImageBuilder {
-    azure: Azure,
+    azure: Option<Azure>,
     group: String,
     name: String,
     source: Option<ImageSource>,
+    /// The disk image, once it was looked at.
+    opened: Option<OpenedImage>,
     location: Option<String>,
     generation: Option<Generation>,
     disk_sku: String,
@@ -98,11 +99,18 @@ pub struct UploadedImage {
 impl ImageBuilder {
     /// An image of this name in this group. The group is made when it does not exist.
     pub fn new(azure: &Azure, resource_group: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::unconnected(resource_group, name).connect(azure)
+    }
+
+    /// The same before there is a login: to be [prepared](Self::prepare) and then
+    /// [connected](Self::connect).
+    pub fn unconnected(resource_group: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
-            azure: azure.clone(),
+            azure: None,
             group: resource_group.into(),
             name: name.into(),
             source: None,
+            opened: None,
             location: None,
             generation: None,
             disk_sku: "Standard_LRS".to_owned(),
@@ -116,6 +124,13 @@ impl ImageBuilder {
     /// What it is made from. There is no default.
     pub fn source(mut self, source: impl Into<ImageSource>) -> Self {
         self.source = Some(source.into());
+        self.opened = None;
+        self
+    }
+
+    /// Where it is made.
+    pub fn connect(mut self, azure: &Azure) -> Self {
+        self.azure = Some(azure.clone());
         self
     }
 
@@ -152,6 +167,7 @@ impl ImageBuilder {
     /// How the disk image is opened; by default without backing files.
     pub fn open_options(mut self, options: OpenOptions) -> Self {
         self.open = options;
+        self.opened = None;
         self
     }
 
@@ -163,6 +179,74 @@ impl ImageBuilder {
         self
     }
 
+    /// Checks everything that can be checked without Azure: names, and a disk image file, which is open
+    /// then. What Nix builds is not looked at.
+    ///
+    /// [`start`](Self::start) does so by itself; this is for whoever wants to know before there is a
+    /// login. Of a compressed image this is the pass that finds out what is in it, and takes its time.
+    ///
+    /// ```no_run
+    /// use azure_nixos::{Azure, ImageBuilder, image::ImageSource};
+    ///
+    /// # async fn example() -> azure_nixos::Result<()> {
+    /// let image = ImageBuilder::unconnected("images-rg", "nixos-web")
+    ///     .source(ImageSource::file("web.raw.xz"))
+    ///     .prepare()
+    ///     .join()
+    ///     .await?;
+    /// let azure = Azure::from_environment().await?;
+    /// println!("{}", image.connect(&azure).await?.id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn prepare(self) -> Handle<Self> {
+        Handle::spawn(|work| self.prepared(work))
+    }
+
+    async fn prepared(mut self, work: Work) -> Result<Self> {
+        self.what()?;
+        Named::ResourceGroup.check(&self.group)?;
+        Named::Image.check(&self.name)?;
+        self.asked_location()?;
+        self.open(&work).await?;
+        Ok(self)
+    }
+
+    /// Opens a disk image file, unless it is open, and refuses what cannot become an image as asked.
+    async fn open(&mut self, work: &Work) -> Result<Option<Opened>> {
+        let ImageSource::File(path) = self.what()? else {
+            return Ok(None);
+        };
+        let image = if let Some(image) = &self.opened {
+            image
+        } else {
+            let opening = Opening::new(path.clone()).options(self.open.clone());
+            let opened = opening.run(work, Phase::Checking, &self.name).await?;
+            self.opened.insert(opened)
+        };
+        let opened = Opened::of(image)?;
+        generation::choose(opened.generations, self.generation)?;
+        Ok(Some(opened))
+    }
+
+    /// What it is made from.
+    fn what(&self) -> Result<&ImageSource> {
+        self.source.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "nothing was said to make the image from",
+            )
+            .with_hint("name a Nix file, a flake, a store path or a disk image file")
+        })
+    }
+
+    fn asked_location(&self) -> Result<Option<Location>> {
+        self.location.as_deref().map(Location::new).transpose()
+    }
+
     /// Starts making it.
     ///
     /// # Panics
@@ -171,27 +255,19 @@ impl ImageBuilder {
         Handle::spawn(|work| self.run(work))
     }
 
-    async fn run(self, work: Work) -> Result<UploadedImage> {
+    async fn run(mut self, work: Work) -> Result<UploadedImage> {
         let started = Instant::now();
-        let source = self.source.ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                "nothing was said to make the image from",
-            )
-            .with_hint("name a Nix file, a flake, a store path or a disk image file")
-        })?;
         Named::ResourceGroup.check(&self.group)?;
         Named::Image.check(&self.name)?;
         let disk_name = disk_name(&self.name);
-        let asked = self.location.as_deref().map(Location::new).transpose()?;
+        let asked = self.asked_location()?;
         let fallback = Location::new(DEFAULT_LOCATION)?;
 
         // A file is looked at before the login is: a wrong name should not cost a round trip.
-        let early = match &source {
-            ImageSource::File(path) => Some(Opened::file(path.clone(), self.open.clone()).await?),
-            ImageSource::Nix(_) => None,
-        };
-        let client = Client::new(&self.azure)?;
+        let early = self.open(&work).await?;
+        let source = self.what()?.clone();
+        let azure = azure::connected(self.azure)?;
+        let client = Client::new(&azure)?;
         work.progress.phase(Phase::Checking, self.name.clone());
         let place = work
             .interruptible(Place::choose(
@@ -239,12 +315,14 @@ impl ImageBuilder {
         work.progress
             .phase(Phase::Inspecting, opened.file.display().to_string());
         let (reader, known) = (Arc::clone(&opened.image), opened.known_identity);
-        let (fingerprint, identity) = work
-            .interruptible(blocking(move || {
+        let detail = opened.file.display().to_string();
+        let (fingerprint, identity) =
+            disk::follow(&work, Phase::Inspecting, &detail, move |watch| {
                 let fingerprint = reader.fingerprint()?;
-                let identity = known.map_or_else(|| reader.identity(), Ok)?;
+                let known = known.or_else(|| reader.known_identity());
+                let identity = known.map_or_else(|| disk::watched_identity(&*reader, watch), Ok)?;
                 Ok((fingerprint, identity))
-            }))
+            })
             .await?;
         let source: Arc<dyn DiskSource> = Arc::new(Identified::new(opened.image, identity.clone()));
 
@@ -271,6 +349,7 @@ impl ImageBuilder {
             name: disk_name,
             sku: self.disk_sku,
             generation: Some(generation),
+            architecture: opened.architecture,
             identity,
             fingerprint,
             upload_bytes,
@@ -279,7 +358,7 @@ impl ImageBuilder {
         };
         let mut undo = Undo::default();
         let making = Making {
-            azure: &self.azure,
+            azure: &azure,
             client: &client,
             spec: &spec,
             image_name: &self.name,

@@ -10,13 +10,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{CONTENT_TAG, DEFAULT_LOCATION, DiskAccess, UNFINISHED_TAG};
-use crate::arm::compute::{DISKS, Disk, DiskState};
+use super::{CONTENT_TAG, DEFAULT_LOCATION, DiskAccess, UNFINISHED_TAG, generation};
+use crate::arm::compute::{DISKS, Disk, DiskCapabilities, DiskState};
 use crate::arm::{Client, Location, Named, ResourceId};
-use crate::azure::Azure;
+use crate::azure::{self, Azure};
 use crate::blocking::blocking;
-use crate::disk::DiskSource;
-use crate::disk::limits;
+use crate::disk::{Architecture, Boot, DiskSource, limits};
 use crate::group::{Fallback, Place};
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
@@ -98,6 +97,7 @@ pub(super) struct Spec {
     pub(super) name: String,
     pub(super) sku: String,
     pub(super) generation: Option<Generation>,
+    pub(super) architecture: Option<Architecture>,
     pub(super) identity: String,
     /// The source's, from before its identity was computed.
     pub(super) fingerprint: String,
@@ -132,6 +132,13 @@ pub(super) async fn fill(
             let mut disk =
                 Disk::for_upload(spec.place.location.as_str(), &spec.sku, spec.upload_bytes);
             disk.properties.hyper_v_generation = spec.generation;
+            // Left out, it is x64.
+            if let Some(Architecture::Arm64) = spec.architecture {
+                disk.properties.supported_capabilities = Some(DiskCapabilities {
+                    architecture: Some(Architecture::Arm64.as_str().to_owned()),
+                    ..DiskCapabilities::default()
+                });
+            }
             disk.tags
                 .insert(CONTENT_TAG.to_owned(), spec.identity.clone());
             disk.tags
@@ -306,7 +313,7 @@ fn is_under_way(error: &Error) -> bool {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is awaited or started"]
 pub struct DiskUpload {
-    azure: Azure,
+    azure: Option<Azure>,
     group: String,
     name: String,
     source: Arc<dyn DiskSource>,
@@ -335,8 +342,18 @@ impl DiskUpload {
         name: impl Into<String>,
         source: impl DiskSource,
     ) -> Self {
+        Self::unconnected(resource_group, name, source).connect(azure)
+    }
+
+    /// The same before there is a login: to be [validated](Self::validate) and then
+    /// [connected](Self::connect).
+    pub fn unconnected(
+        resource_group: impl Into<String>,
+        name: impl Into<String>,
+        source: impl DiskSource,
+    ) -> Self {
         Self {
-            azure: azure.clone(),
+            azure: None,
             group: resource_group.into(),
             name: name.into(),
             source: Arc::new(source),
@@ -345,6 +362,12 @@ impl DiskUpload {
             generation: None,
             options: UploadOptions::default(),
         }
+    }
+
+    /// Where it is made.
+    pub fn connect(mut self, azure: &Azure) -> Self {
+        self.azure = Some(azure.clone());
+        self
     }
 
     /// The region. The default is that of the group, or `westus2` for a new one.
@@ -359,7 +382,11 @@ impl DiskUpload {
         self
     }
 
-    /// The generation of the machines that boot from it; left out, Azure assumes v1.
+    /// The generation of the machines that boot from it. The default is what its partition table can
+    /// boot; where there is none it is left out, as for a data disk.
+    ///
+    /// For which processors it is, is always what its content says, see
+    /// [`Inspection::architecture`](crate::disk::Inspection::architecture).
     pub fn generation(mut self, generation: Generation) -> Self {
         self.generation = Some(generation);
         self
@@ -373,6 +400,30 @@ impl DiskUpload {
         self
     }
 
+    /// Checks everything that can be checked without Azure: names, the size, and that the disk can be
+    /// booted as was asked for. [`start`](Self::start) does so by itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`], [`ErrorKind::InvalidImage`], or those of the source.
+    pub async fn validate(&self) -> Result<()> {
+        self.check().await.map(drop)
+    }
+
+    async fn check(&self) -> Result<(Boot, Option<Generation>)> {
+        Named::ResourceGroup.check(&self.group)?;
+        Named::Disk.check(&self.name)?;
+        self.location.as_deref().map(Location::new).transpose()?;
+        limits::check_disk_size(self.source.virtual_size())?;
+        let reader = Arc::clone(&self.source);
+        let boot = blocking(move || Boot::read(&*reader)).await?;
+        let generation = if boot.generations().is_none() {
+            self.generation
+        } else {
+            Some(generation::choose(boot.generations(), self.generation)?)
+        };
+        Ok((boot, generation))
+    }
+
     /// Starts the upload.
     ///
     /// # Panics
@@ -382,13 +433,12 @@ impl DiskUpload {
     }
 
     async fn run(self, work: Work) -> Result<UploadedDisk> {
-        let client = Client::new(&self.azure)?;
         work.progress.phase(Phase::Checking, self.name.clone());
-        Named::ResourceGroup.check(&self.group)?;
-        Named::Disk.check(&self.name)?;
+        let (boot, generation) = work.interruptible(self.check()).await?;
         let asked = self.location.as_deref().map(Location::new).transpose()?;
         let fallback = Location::new(DEFAULT_LOCATION)?;
-        limits::check_disk_size(self.source.virtual_size())?;
+        let azure = azure::connected(self.azure)?;
+        let client = Client::new(&azure)?;
         let place = work
             .interruptible(Place::choose(
                 &client,
@@ -412,14 +462,15 @@ impl DiskUpload {
                 &self.name,
                 &identity,
                 upload_bytes,
-                self.generation,
+                generation,
             ))
             .await?;
         let spec = Spec {
             place,
             name: self.name,
             sku: self.sku,
-            generation: self.generation,
+            generation,
+            architecture: boot.architecture(),
             identity,
             fingerprint,
             upload_bytes,
@@ -429,7 +480,7 @@ impl DiskUpload {
         let mut undo = Undo::default();
         let result = async {
             spec.place.ensure(&client, &mut undo).await?;
-            let upload = fill(&spec, self.source, &self.azure, &client, &work, &mut undo).await?;
+            let upload = fill(&spec, self.source, &azure, &client, &work, &mut undo).await?;
             Ok(UploadedDisk {
                 id: client.resource_id(&spec.place.group, DISKS, &spec.name),
                 upload,

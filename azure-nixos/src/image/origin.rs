@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use crate::blocking::blocking;
 use crate::disk::{
-    self, DiskImage, DiskSource as _, Generations, InspectOptions, OpenOptions, Severity, limits,
+    Architecture, DiskImage, DiskSource as _, Generations, OpenOptions, OpenedImage, Opening,
+    Severity, limits,
 };
 use crate::handle::Work;
 use crate::nix::{self, BuiltImage, Evaluation, Installable, Nix};
+use crate::progress::Phase;
+use crate::quote::path_for_shell;
 use crate::{Error, ErrorKind, Result};
 
 /// Below the directory of journals: links that hold images whose upload can be gone on with.
@@ -26,6 +29,7 @@ pub(super) struct Opened {
     pub(super) file: PathBuf,
     pub(super) image: Arc<DiskImage>,
     pub(super) generations: Generations,
+    pub(super) architecture: Option<Architecture>,
     /// What its content is named by, where that need not be computed.
     pub(super) known_identity: Option<String>,
     pub(super) warnings: Vec<String>,
@@ -42,42 +46,62 @@ impl Opened {
     ) -> Result<Self> {
         let show = nix::show_progress(work.progress.clone());
         let built = nix.realise_step(evaluation, show, &work.cancel).await?;
-        let mut opened = Self::file(built.image.clone(), open).await?;
+        let opening = Opening::new(built.image.clone()).options(open);
+        let detail = built.image.display().to_string();
+        let image = opening.run(work, Phase::Inspecting, &detail).await?;
+        let mut opened = Self::of(&image)?;
         opened.known_identity = Some(built.store_path.display().to_string());
         opened.built = Some(built);
         Ok(opened)
     }
 
-    /// Opens a disk image and refuses what Azure would refuse.
-    pub(super) async fn file(path: PathBuf, options: OpenOptions) -> Result<Self> {
-        blocking(move || {
-            // Says everything that is wrong in the same words as `inspect` does.
-            let (inspection, image) = disk::examine(&path, InspectOptions::quick(), &options)?;
-            inspection.check()?;
-            let image = image.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Internal,
-                    "a disk image that is right was not opened",
-                )
-            })?;
-            limits::check_os_disk_size(image.virtual_size())?;
-            let warnings = inspection
-                .findings
-                .iter()
-                .filter(|finding| finding.severity == Severity::Warning)
-                .map(|finding| format!("{}: {}", finding.what, finding.remedy))
-                .collect();
-            Ok(Self {
-                file: path,
-                generations: inspection.generations,
-                image: Arc::new(image),
-                known_identity: None,
-                warnings,
-                built: None,
-            })
+    /// A disk image that was looked at, unless Azure would refuse an image of it.
+    pub(super) fn of(opened: &OpenedImage) -> Result<Self> {
+        // Says everything that is wrong in the same words as `inspect` does.
+        let image = opened.image()?;
+        let inspection = opened.inspection();
+        limits::check_os_disk_size(image.virtual_size())?;
+        check_architecture(&inspection.path, inspection.architecture)?;
+        let warnings = inspection
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Warning)
+            .map(|finding| format!("{}: {}", finding.what, finding.remedy))
+            .collect();
+        Ok(Self {
+            file: inspection.path.clone(),
+            generations: inspection.generations,
+            architecture: inspection.architecture,
+            image,
+            known_identity: None,
+            warnings,
+            built: None,
         })
-        .await
     }
+}
+
+/// Refuses what Azure has no managed images of. It would say so itself when all was uploaded.
+fn check_architecture(path: &Path, architecture: Option<Architecture>) -> Result<()> {
+    if architecture != Some(Architecture::Arm64) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidImage,
+        format!(
+            "{} is for Arm64, and Azure has managed images for x64 only",
+            path.display()
+        ),
+    )
+    .with_context(
+        "Azure would say",
+        "OperationNotAllowed, after the whole upload",
+    )
+    .with_hint(format!(
+        "upload it as a managed disk (`azure-nixos upload-vhd {} -g GROUP -n DISK`) and boot that (`azure-nixos \
+         boot-vm -i ID-OF-THE-DISK -s Standard_D2ps_v5`), or make a version of a gallery's image definition \
+         for Arm64 from the disk",
+        path_for_shell(path)
+    )))
 }
 
 /// An image of Nix's that the garbage collector has to leave alone until it has arrived.

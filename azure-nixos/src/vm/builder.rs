@@ -15,7 +15,7 @@ use super::network::NetworkOptions;
 use super::provisioning::{Data, Provisioning};
 use super::spec::{LoginOptions, Spec};
 use crate::arm::Client;
-use crate::azure::Azure;
+use crate::azure::{self, Azure};
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
 use crate::undo::Undo;
@@ -53,7 +53,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is awaited or started"]
 pub struct VmBuilder {
-    azure: Azure,
+    azure: Option<Azure>,
     spec: Spec,
 }
 
@@ -66,8 +66,18 @@ impl VmBuilder {
         name: impl Into<String>,
         image: impl Into<ImageReference>,
     ) -> Self {
+        Self::unconnected(resource_group, name, image).connect(azure)
+    }
+
+    /// The same before there is a login: to be [validated](Self::validate) and then
+    /// [connected](Self::connect).
+    pub fn unconnected(
+        resource_group: impl Into<String>,
+        name: impl Into<String>,
+        image: impl Into<ImageReference>,
+    ) -> Self {
         Self {
-            azure: azure.clone(),
+            azure: None,
             spec: Spec {
                 group: resource_group.into(),
                 name: name.into(),
@@ -293,6 +303,12 @@ impl VmBuilder {
         FleetBuilder(self)
     }
 
+    /// Where it is made.
+    pub fn connect(mut self, azure: &Azure) -> Self {
+        self.azure = Some(azure.clone());
+        self
+    }
+
     /// Starts making it.
     ///
     /// # Panics
@@ -311,7 +327,7 @@ impl VmBuilder {
     }
 
     async fn run(self, work: Work) -> Result<Made> {
-        let client = Client::new(&self.azure)?;
+        let client = Client::new(&azure::connected(self.azure)?)?;
         work.progress.phase(Phase::Checking, self.spec.name.clone());
         // Large, and polled once in a while: they live on the heap.
         let plan = work
@@ -325,7 +341,8 @@ impl VmBuilder {
     /// Checks everything that can be checked without Azure: names, sizes, the user, the keys, files.
     ///
     /// [`start`](Self::start) does so by itself; this is for whoever has something long to do
-    /// before that, the upload of the image for one.
+    /// before that, the upload of the image for one, or a login. Pipes and an SSH agent are left for
+    /// then: they can be read once.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`], or that of a file that cannot be read.

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::spec::Once;
 use crate::arm::compute::Withheld;
 use crate::blocking::blocking;
 use crate::quote::in_quotes;
@@ -68,9 +69,28 @@ impl Provisioning {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when there is too much of it, or a name is none; that of a file
     /// that cannot be read.
-    pub(crate) async fn read(&self) -> Result<Told> {
-        let own = self.clone();
-        blocking(move || own.read_now()).await
+    pub(crate) async fn read(&self, once: Once) -> Result<Told> {
+        let mut own = self.clone();
+        blocking(move || {
+            if once == Once::Left {
+                own.leave_pipes();
+            }
+            own.read_now()
+        })
+        .await
+    }
+
+    /// Puts something harmless in the place of what can be read once.
+    fn leave_pipes(&mut self) {
+        let data = self.custom_data.iter_mut().chain(&mut self.user_data);
+        let values = self.shell_variables.iter_mut().map(|(_, value)| value);
+        for one in data.chain(values) {
+            if let Data::File(path) = one
+                && is_pipe(path)
+            {
+                *one = Data::Bytes(b"?".to_vec());
+            }
+        }
     }
 
     fn read_now(&self) -> Result<Told> {
@@ -108,6 +128,11 @@ impl Provisioning {
             None
         }
     }
+}
+
+/// Whether what is read of it is gone. What cannot be asked is no pipe: reading it tells why.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    path.metadata().is_ok_and(|what| !what.is_file())
 }
 
 impl Data {
@@ -222,7 +247,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cloud.yaml");
         fs::write(&path, "#cloud-config\n").unwrap();
-        let file = |path: &std::path::Path| {
+        let file = |path: &Path| {
             let data = Data::File(path.to_owned());
             told(|p| p.custom_data = Some(data))
         };

@@ -53,6 +53,16 @@ pub(crate) struct LoginOptions {
     pub(crate) key_directory: Option<PathBuf>,
 }
 
+/// What becomes of what can be read once: a pipe, as shells make them of the output of a command, and the
+/// answer of an agent that asks its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Once {
+    /// It is left for the machine.
+    Left,
+    /// It is read.
+    Read,
+}
+
 /// What was read on the way of the first check.
 struct Read {
     keys: Vec<String>,
@@ -69,15 +79,15 @@ impl Spec {
         }
     }
 
-    /// Checks everything that can be checked without Azure.
+    /// Checks everything that can be checked without Azure, and once more later.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`], or that of a file that cannot be read.
     pub(crate) async fn validate(&self) -> Result<()> {
-        self.read().await.map(drop)
+        self.read(Once::Left).await.map(drop)
     }
 
-    async fn read(&self) -> Result<Read> {
+    async fn read(&self, once: Once) -> Result<Read> {
         Named::ResourceGroup.check(&self.group)?;
         if let Some(count) = self.count
             && !(1..=MOST_MACHINES).contains(&count)
@@ -118,15 +128,17 @@ impl Spec {
         }
         let given = login.keys.clone();
         let mut keys: Vec<String> = Vec::new();
-        for key in blocking(move || given.iter().map(SshKey::lines).collect::<Result<Vec<_>>>())
-            .await?
-            .concat()
-        {
+        let lines = move || {
+            let given = given.iter();
+            let given = given.filter(|key| once == Once::Read || key.can_be_read_again());
+            given.map(SshKey::lines).collect::<Result<Vec<_>>>()
+        };
+        for key in blocking(lines).await?.concat() {
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let told = self.provisioning.read().await?;
+        let told = self.provisioning.read(once).await?;
         Ok(Read { keys, told })
     }
 
@@ -151,7 +163,7 @@ impl Spec {
     /// # Errors
     /// What no machine can be made from, or like; what is there already.
     pub(crate) async fn check(self, client: &Client) -> Result<Plan> {
-        let Read { keys, told } = self.read().await?;
+        let Read { keys, told } = self.read(Once::Read).await?;
         let asked = self.location.as_deref().map(Location::new).transpose()?;
         let group = self.group_location(client).await?;
         let wish = Wish {

@@ -7,6 +7,7 @@
 )]
 
 mod corpus;
+mod efi;
 mod judge;
 mod qcow2;
 mod vhd;

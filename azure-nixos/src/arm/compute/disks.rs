@@ -85,8 +85,8 @@ pub struct DiskProperties {
     /// Size in GiB; unknown until an upload is committed. `diskSizeGB`, not `Gb`.
     #[serde(rename = "diskSizeGB", skip_serializing_if = "Option::is_none")]
     pub disk_size_gb: Option<u64>,
-    /// What a machine that boots from it has to have. Never sent: a copy has that of its source.
-    #[serde(skip_serializing)]
+    /// What a machine that boots from it has to have. A copy has that of its source.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub supported_capabilities: Option<DiskCapabilities>,
     /// The security of the firmware that it was made for. Never sent.
     #[serde(skip_serializing)]
@@ -103,13 +103,15 @@ pub struct DiskProperties {
 }
 
 /// What a machine that boots from a disk has to have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[non_exhaustive]
 pub struct DiskCapabilities {
     /// `x64` or `Arm64`; left out, it is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
     /// How it can be attached: `SCSI`, `SCSI, NVMe`; left out, it is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_controller_types: Option<String>,
 }
 
@@ -400,6 +402,14 @@ mod tests {
                     "creationData": { "createOption": "Upload", "uploadSizeBytes": 21_474_836_992_u64 }
                 }
             })
+        );
+        disk.properties.supported_capabilities = Some(DiskCapabilities {
+            architecture: Some("Arm64".to_owned()),
+            ..DiskCapabilities::default()
+        });
+        assert_eq!(
+            serde_json::to_value(&disk).unwrap()["properties"]["supportedCapabilities"],
+            serde_json::json!({ "architecture": "Arm64" })
         );
     }
 

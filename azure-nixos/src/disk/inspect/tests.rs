@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::ErrorKind;
 use crate::Generation;
-use crate::disk::partition::fixtures::{BIOS_BOOT, ESP, Gpt, LINUX, mbr};
+use crate::disk::efi::fixtures::{self as efi, Width};
+use crate::disk::partition::fixtures::{BIOS_BOOT, ESP, Gpt, LINUX, ROOT_ARM64, mbr};
 use crate::disk::{DiskImage, FixedVhd, MemoryImage};
 
 struct Dir(tempfile::TempDir);
@@ -61,8 +62,17 @@ fn refused(path: &Path) -> (FindingKind, Error) {
     (problem.kind, error)
 }
 
+/// An EFI system partition with a boot loader.
+fn system() -> Vec<u8> {
+    let loader = efi::program(0x8664, 5000, b"");
+    efi::fat(Width::Twelve, 1000, &[(b"BOOTX64 EFI", &loader)])
+}
+
+/// A disk that UEFI boots.
 fn gpt(size: u64) -> MemoryImage {
-    Gpt::new(&[ESP, LINUX]).build(size)
+    let mut disk = Gpt::new(&[ESP, LINUX]).build(size);
+    disk.write(1 << 20, &system()).unwrap();
+    disk
 }
 
 const SIZE: u64 = 64 << 20;
@@ -380,7 +390,38 @@ fn the_report_is_json_that_programs_can_read() {
     // each time.
     let content = &json["content"];
     let sent = content["data"].as_u64().unwrap() - content["zeros"].as_u64().unwrap();
-    assert_eq!(sent, 5 * 512);
+    let system = system();
+    let system = system.chunks(512).filter(|page| !is_zero(page)).count();
+    assert_eq!(sent, (5 + system as u64) * 512);
+    assert_eq!(json["architecture"], "x64");
+    assert_eq!(json["secure_boot"], "unsigned");
+    assert_eq!(
+        json["loaders"],
+        serde_json::json!([{
+            "path": "EFI/BOOT/BOOTX64.EFI", "architecture": "x64", "size": 5000, "signature": "none",
+        }])
+    );
+}
+
+/// Azure has managed images for x64 only, and says so when everything else was done.
+#[test]
+fn a_disk_for_arm64_is_told_by_its_loader_or_its_root() {
+    let dir = Dir::new();
+    let loader = efi::program(0xaa64, 5000, b"");
+    let system = efi::fat(Width::ThirtyTwo, 1000, &[(b"BOOTAA64EFI", &loader)]);
+    let mut by_loader = Gpt::new(&[ESP, LINUX]).build(SIZE);
+    by_loader.write(1 << 20, &system).unwrap();
+    let by_root = Gpt::new(&[ESP, ROOT_ARM64]).build(SIZE);
+    for (name, disk) in [("loader", by_loader), ("root", by_root)] {
+        let report = quick(&dir.file(name, &disk, &[]));
+        assert_eq!(report.architecture, Some(Architecture::Arm64), "{name}");
+        assert!(report.uploadable, "{name}: as a disk it is");
+        let finding = &report.findings[0];
+        assert_eq!(finding.kind, FindingKind::Architecture);
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(finding.azure.as_ref().unwrap().contains("x64 only"));
+    }
+    assert_eq!(quick(&dir.file("x64", &gpt(SIZE), &[])).findings, []);
 }
 
 proptest! {
@@ -461,7 +502,8 @@ fn qemu_img(arguments: &[&str], paths: &[&Path]) -> bool {
 fn fixed_vhds_that_qemu_wrote_are_read_and_agreed_on() {
     let dir = Dir::new();
     // 100 MiB is no size of whole cylinders: without force_size qemu makes it larger.
-    let disk = Gpt::new(&[ESP, BIOS_BOOT, LINUX]).build(100 << 20);
+    let mut disk = Gpt::new(&[ESP, BIOS_BOOT, LINUX]).build(100 << 20);
+    disk.write(1 << 20, &system()).unwrap();
     let raw = dir.file("disk.raw", &disk, &[]);
     let convert = ["convert", "-f", "raw", "-O", "vpc", "-o"];
     let exact = dir.path("exact.vhd");
@@ -552,7 +594,15 @@ fn a_dynamic_vhd_of_qemus_is_looked_into_under_any_name() {
     assert_eq!(report.generations.preferred(), Some(Generation::V2));
     let content = report.content.unwrap();
     assert_eq!(content.data + content.holes, SIZE);
-    assert_eq!(content.data - content.zeros.unwrap(), 5 * 512);
+    // As in a raw image.
+    let plain = inspect(&raw, InspectOptions::full())
+        .unwrap()
+        .content
+        .unwrap();
+    assert_eq!(
+        content.data - content.zeros.unwrap(),
+        plain.data - plain.zeros.unwrap()
+    );
     let image = DiskImage::open(&path).unwrap();
     assert_eq!(image.identity().unwrap(), disk.identity().unwrap());
     assert_eq!(image.footer().unwrap(), None);

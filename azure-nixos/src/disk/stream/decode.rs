@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::Error;
 use crate::disk::file::ImageFile;
 use crate::disk::format::Format;
+use crate::disk::watch::Watch;
 
 /// Bytes of the file that are read at a time.
 const CHUNK: usize = 256 << 10;
@@ -54,7 +55,12 @@ pub(super) fn is_built_in(format: Format) -> bool {
 }
 
 /// Begins to unpack a file. Of a format that is not built in, the first read fails.
-pub(super) fn unpack<'a, F>(file: F, format: Format, position: &Position) -> Unpacked<'a>
+pub(super) fn unpack<'a, F>(
+    file: F,
+    format: Format,
+    position: &Position,
+    watch: &Watch,
+) -> Unpacked<'a>
 where
     F: Deref<Target = ImageFile> + Send + 'a,
 {
@@ -64,6 +70,7 @@ where
         used: 0,
         next: 0,
         position: position.clone(),
+        watch: watch.clone(),
     };
     match format {
         #[cfg(feature = "gzip")]
@@ -96,11 +103,14 @@ struct Input<F> {
     /// Where the byte behind the buffer is in the file.
     next: u64,
     position: Position,
+    watch: Watch,
 }
 
 impl<F: Deref<Target = ImageFile>> BufRead for Input<F> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.used == self.buffer.len() {
+            // What is skipped comes out nowhere, and may be long.
+            self.watch.check().map_err(io::Error::other)?;
             let left = self.file.length() - self.next;
             let length = (CHUNK as u64).min(left) as usize;
             if length == 0 {

@@ -26,6 +26,7 @@ use super::limits::{MAX_DISK, SECTOR, padded_size};
 use super::options::OpenOptions;
 use super::source::{DiskSource, check_range};
 use super::vhd::{DiskType, Footer, FooterDefect};
+use super::watch::Watch;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes that are unpacked at a time to get past them.
@@ -64,11 +65,12 @@ pub(super) fn read(
     file: &ImageFile,
     format: Format,
     options: &OpenOptions,
+    watch: &Watch,
 ) -> Result<Layout, Fault> {
     let most = options
         .virtual_size
         .map_or(MAX_DISK, crate::ByteSize::as_u64);
-    let survey = survey::survey(file, format, most)?;
+    let survey = survey::survey(file, format, most, watch)?;
     let mut layout = Layout {
         format,
         inside: Format::Raw,
@@ -218,7 +220,13 @@ impl StreamImage {
     fn begin(&self) -> Cursor {
         let position = Position::default();
         Cursor {
-            source: decode::unpack(Arc::clone(&self.file), self.layout.format, &position),
+            // A reader that is dropped is not read on.
+            source: decode::unpack(
+                Arc::clone(&self.file),
+                self.layout.format,
+                &position,
+                &Watch::default(),
+            ),
             position,
             at: 0,
         }

@@ -19,6 +19,7 @@ use crate::disk::identity::{ContentName, PieceDigest};
 use crate::disk::limits::{FOOTER, SECTOR};
 use crate::disk::pieces::PIECE;
 use crate::disk::vhd::Footer;
+use crate::disk::watch::Watch;
 use crate::disk::zero::is_zero;
 use crate::{ByteSize, Error, ErrorKind};
 
@@ -58,12 +59,18 @@ fn footer_of(tail: &[u8], length: u64) -> Option<&[u8; 512]> {
 }
 
 /// Unpacks all of a file. It may hold `most` bytes and a footer.
-pub(super) fn survey(file: &ImageFile, format: Format, most: u64) -> Result<Survey, Fault> {
+pub(super) fn survey(
+    file: &ImageFile,
+    format: Format,
+    most: u64,
+    watch: &Watch,
+) -> Result<Survey, Fault> {
+    watch.begin(file.length());
     let (full, pieces) = sync_channel::<(u64, Vec<u8>)>(AHEAD);
     let (back, empty) = sync_channel::<Vec<u8>>(AHEAD + 2);
     thread::scope(|scope| {
         let hashing = scope.spawn(move || Hashed::of(&pieces, &back));
-        let read = read(file, format, most, &full, &empty);
+        let read = read(file, format, most, watch, &full, &empty);
         drop(full);
         let hashed = hashing.join().map_err(|_| {
             Error::new(
@@ -101,11 +108,12 @@ fn read(
     file: &ImageFile,
     format: Format,
     most: u64,
+    watch: &Watch,
     full: &SyncSender<(u64, Vec<u8>)>,
     empty: &Receiver<Vec<u8>>,
 ) -> Result<Content, Fault> {
     let position = Position::default();
-    let mut source = decode::unpack(file, format, &position);
+    let mut source = decode::unpack(file, format, &position, watch);
     let limit = most.saturating_add(FOOTER);
     let mut length = 0;
     let (mut head, mut tail) = (Vec::new(), Vec::new());
@@ -115,8 +123,10 @@ fn read(
     loop {
         let mut piece = empty.try_recv().unwrap_or_default();
         piece.resize(PIECE, 0);
-        let filled = fill(&mut *source, &mut piece)
-            .map_err(|error| broken(file, format, &position, length, error))?;
+        let filled = fill(&mut *source, &mut piece);
+        // Before an error: that may be the cancellation, as a decoder tells it.
+        watch.reached(position.at())?;
+        let filled = filled.map_err(|error| broken(file, format, &position, length, error))?;
         piece.truncate(filled);
         length += filled as u64;
         if length > limit {

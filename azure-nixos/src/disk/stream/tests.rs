@@ -1,14 +1,17 @@
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::ByteSize;
 use crate::disk::partition::fixtures::{ESP, Gpt, LINUX};
 use crate::disk::{
-    DiskImage, InspectOptions, MemoryImage, content_identity, inspect, inspect_with,
+    DiskImage, InspectOptions, MemoryImage, Opening, content_identity, inspect, inspect_with,
 };
+use crate::progress::Phase;
 
 const SIZE: u64 = 40 << 20;
 
@@ -223,7 +226,7 @@ fn a_frame_that_lies_about_its_size_is_refused() {
     let place = Place::new();
     let good = place.write("good", &packed);
     let report = inspect(good, InspectOptions::quick()).unwrap();
-    assert_eq!(report.findings, []);
+    assert_eq!(report.problems().count(), 0);
     // Four bytes of size follow the descriptor and the window.
     let size = packed[6..10].try_into().map(u32::from_le_bytes).unwrap();
     assert_eq!(u64::from(size), SIZE);
@@ -338,4 +341,69 @@ fn a_file_that_changes_is_seen() {
     fs::write(&path, &padded).unwrap();
     let mut some = [0; 512];
     assert!(image.read_exact_at(&mut some, 30 << 20).is_err());
+}
+
+/// A file that holds so much that nobody waits for its end: the same frame of zeros again and again.
+fn endless(place: &Place) -> Option<PathBuf> {
+    let frame = pack("zstd", &[], &vec![0; 16 << 20])?;
+    Some(place.write("endless", &frame.repeat(64 << 10)))
+}
+
+/// Longer than a piece takes on the busiest machine, and much shorter than the file.
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_pass_says_how_far_it_is_and_stops_when_it_is_not_wanted() {
+    let place = Place::new();
+    let Some(path) = endless(&place) else { return };
+    let length = path.metadata().unwrap().len();
+    let mut handle = Opening::new(&path).start();
+    let mut last = 0;
+    let mut told = 0;
+    while told < 3 {
+        let progress = handle.progress().changed().await.unwrap();
+        if let Some(reading) = progress.reading {
+            assert_eq!(progress.phase, Phase::Inspecting);
+            assert_eq!(reading.total, length);
+            assert!((last..length).contains(&reading.read), "{reading:?}");
+            told += u32::from(reading.read > last);
+            last = reading.read;
+        }
+    }
+    handle.cancel();
+    // The handle waits for the thread, so that it has ended by now.
+    let error = tokio::time::timeout(SOON, handle.join()).await.unwrap();
+    assert!(error.unwrap_err().is_cancelled());
+}
+
+/// A runtime that is shut down waits for the threads that block.
+#[test]
+fn a_first_pass_that_is_dropped_ends_its_thread() {
+    let place = Place::new();
+    let Some(endless) = endless(&place) else {
+        return;
+    };
+    // Something of 3 GiB that is to be skipped, 32 times: nothing of it comes out.
+    let frame = pack("zstd", &[], &vec![0; 1 << 20]).unwrap();
+    let skipped = place.write("skipped", &frame);
+    let file = File::options().write(true).open(&skipped).unwrap();
+    let mut at = frame.len() as u64;
+    for _ in 0..32 {
+        let header = [&[0x50, 0x2a, 0x4d, 0x18][..], &(3_u32 << 30).to_le_bytes()].concat();
+        file.write_all_at(&header, at).unwrap();
+        at += 8 + (3 << 30);
+    }
+    file.set_len(at).unwrap();
+    for path in [endless, skipped] {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut handle = Opening::new(&path).start();
+            while handle.progress().current().reading.is_none() {
+                handle.progress().changed().await.unwrap();
+            }
+        });
+        let began = Instant::now();
+        drop(runtime);
+        assert!(began.elapsed() < SOON, "{}", path.display());
+    }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 
+use super::provisioning::is_pipe;
 use crate::{Error, ErrorKind, Result};
 
 /// The shortest RSA key that Azure takes, in bits.
@@ -87,6 +88,15 @@ impl SshKey {
         match self {
             Self::Agent(socket) => agent::keys(socket),
             one => one.line().map(|line| vec![line]),
+        }
+    }
+
+    /// Whether reading it twice gives the same, and bothers nobody.
+    pub(crate) fn can_be_read_again(&self) -> bool {
+        match self {
+            Self::Text(_) => true,
+            Self::File(path) => !is_pipe(path),
+            Self::Agent(_) => false,
         }
     }
 
