@@ -111,6 +111,8 @@ pub struct MachineInfo {
     pub public_ips: Vec<String>,
     /// The addresses in its own network.
     pub private_ips: Vec<String>,
+    /// `Linux` or `Windows`, in the service's own word.
+    pub os_type: Option<String>,
     /// The user that was made with it.
     pub admin_username: Option<String>,
     /// The image that it was made from; `None` for one of the marketplace, or a disk.
@@ -160,6 +162,10 @@ impl MachineInfo {
             power_state: power_state(machine),
             public_ips: addresses.public(machine),
             private_ips: addresses.private(machine),
+            os_type: storage
+                .os_disk
+                .as_ref()
+                .and_then(|disk| disk.os_type.clone()),
             admin_username: own
                 .os_profile
                 .as_ref()

@@ -227,10 +227,11 @@ pub(super) async fn not_found(client: &Client, group: &str, name: &str) -> Error
         return error;
     };
     let names = others.iter().filter_map(|other| other.name.as_deref());
-    error.with_hint(hint(name, names.collect()))
+    error.with_hint(hint(name, names.collect(), "the group has"))
 }
 
-fn hint(name: &str, mut names: Vec<&str>) -> String {
+/// What else may have been meant. `who` says before the names whose they are.
+pub(super) fn hint(name: &str, mut names: Vec<&str>, who: &str) -> String {
     let wanted = name.to_ascii_lowercase();
     let folded: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     let close = nearest(&wanted, folded.iter().map(String::as_str));
@@ -254,7 +255,7 @@ fn hint(name: &str, mut names: Vec<&str>) -> String {
     } else {
         String::new()
     };
-    format!("the group has {}{more}", names.join(", "))
+    format!("{who} {}{more}", names.join(", "))
 }
 
 /// The machines again, with their power states, by their ids.
@@ -310,15 +311,18 @@ mod tests {
     #[test]
     fn a_name_that_is_close_is_offered() {
         let names = || vec!["web-1", "web-2", "Database"];
-        assert_eq!(hint("wbe-1", names()), "did you mean web-1?");
-        assert_eq!(hint("DATABSAE", names()), "did you mean Database?");
+        assert_eq!(hint("wbe-1", names(), "there are"), "did you mean web-1?");
         assert_eq!(
-            hint("base", names()),
-            "the group has Database, web-1, web-2"
+            hint("DATABSAE", names(), "there are"),
+            "did you mean Database?"
         );
-        assert!(hint("x", Vec::new()).starts_with("there is no machine"));
+        assert_eq!(
+            hint("base", names(), "there are"),
+            "there are Database, web-1, web-2"
+        );
+        assert!(hint("x", Vec::new(), "there are").starts_with("there is no machine"));
         let many: Vec<String> = (0..12).map(|n| format!("machine-number-{n:02}")).collect();
-        let text = hint("x", many.iter().map(String::as_str).collect());
+        let text = hint("x", many.iter().map(String::as_str).collect(), "there are");
         assert!(text.ends_with(" and 2 more"), "{text}");
     }
 

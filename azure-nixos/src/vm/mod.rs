@@ -16,6 +16,7 @@ mod explain;
 mod identity;
 mod image;
 mod info;
+mod inventory;
 mod keys;
 mod machine;
 mod machines;
@@ -38,6 +39,9 @@ pub use delete::{DeletePlan, DeletedMachine, MachineDelete, Stays, Thing};
 pub use identity::Identity;
 pub use image::ImageReference;
 pub use info::{MachineDisk, MachineInfo, PowerState};
+pub use inventory::{
+    Inventory, InventoryBuilder, InventoryFormat, InventoryMachine, InventoryText, LeftOut,
+};
 pub use keys::SshKey;
 pub use machine::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, SecurityType, Spot};
 pub use machines::{Machine, Machines};

@@ -78,6 +78,7 @@ pub(crate) struct VmDisk {
     pub(crate) managed_disk: Option<Image>,
     #[serde(rename = "diskSizeGB")]
     pub(crate) disk_size_gb: Option<u64>,
+    pub(crate) os_type: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

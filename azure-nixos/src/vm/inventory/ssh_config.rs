@@ -1,0 +1,109 @@
+//! A configuration of OpenSSH (ssh_config(5)): a `Host` block for each machine.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::InventoryMachine;
+use super::Login;
+use super::format::Text;
+
+pub(super) const USE: &[&str] = &[
+    "ssh -F FILE NAME; or before the first Host of ~/.ssh/config: Include FILE",
+    "Nix takes it too: NIX_SSHOPTS=\"-F FILE\" nixos-rebuild switch --target-host NAME",
+];
+
+pub(super) fn write(machines: &[(&InventoryMachine, &Login)], text: &mut Text) {
+    for (machine, login) in machines {
+        block(machine, login, text);
+    }
+}
+
+fn block(machine: &InventoryMachine, login: &Login, text: &mut Text) {
+    let mut lines = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(lines, "    {name} {value}");
+    };
+    line("HostName", &login.host);
+    line("Port", &login.port.to_string());
+    line("User", &quoted(&login.user));
+    let mut problems = Vec::new();
+    let mut file = |name: &str, path: &Path| match file_argument(path) {
+        Some(path) => {
+            line(name, &path);
+            true
+        }
+        None => {
+            problems.push(format!(
+                "{name} is left out: {path:?} cannot be written in ssh's configuration"
+            ));
+            false
+        }
+    };
+    let has_key = login
+        .private_key
+        .as_ref()
+        .is_some_and(|key| file("IdentityFile", key));
+    if let Some(known) = &login.known_hosts {
+        file("UserKnownHostsFile", known);
+    }
+    if has_key {
+        // Else every key of an agent comes first, and a server hangs up after a few.
+        line("IdentitiesOnly", "yes");
+    }
+    if let Some(alias) = &login.host_key_alias {
+        line("HostKeyAlias", alias);
+    }
+    let mut names = vec![machine.name.clone()];
+    names.extend(machine.aliases.iter().cloned());
+    // `Host` distinguishes cases; Azure does not, and neither do some of those who call ssh.
+    for name in names.clone() {
+        let lower = name.to_lowercase();
+        if lower != name {
+            names.push(lower);
+        }
+    }
+    let _ = write!(text.text, "\nHost {}\n{lines}", names.join(" "));
+    text.problems(machine, problems);
+}
+
+/// One argument, as OpenSSH reads it from 8.7 on; older ones know no backslashes.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A file where ssh knows `%` and `${}`; the latter has no escape.
+fn file_argument(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    let unwritable =
+        text.contains("${") || text.starts_with('~') || text.contains(char::is_control);
+    (!unwritable).then(|| quoted(&text.replace('%', "%%")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_where_they_must_be() {
+        for (path, argument) in [
+            ("/home/ada/.ssh/web-1", Some("/home/ada/.ssh/web-1")),
+            ("/my keys/100%", Some("\"/my keys/100%%\"")),
+            ("/a\"b\\c", Some("\"/a\\\"b\\\\c\"")),
+            ("/a#b", Some("\"/a#b\"")),
+            ("/$HOME", Some("\"/$HOME\"")),
+            ("/${HOME}", None),
+            ("~x/y", None),
+            ("/a\nb", None),
+        ] {
+            assert_eq!(
+                file_argument(Path::new(path)).as_deref(),
+                argument,
+                "{path}"
+            );
+        }
+    }
+}

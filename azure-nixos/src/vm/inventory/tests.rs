@@ -1,0 +1,556 @@
+//! The formats, and what those say of them whom they are for: Nix and OpenSSH.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::expression::{Expression, Name};
+use super::select::select;
+use super::*;
+use crate::arm::Location;
+
+#[path = "../../../tests/nix_store/relocated.rs"]
+mod relocated;
+
+/// Whether a program is there. Without it a test says that it skips; `tests/run` installs it.
+fn have(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    if !there {
+        eprintln!("SKIPPED: {program} is not installed, so this test shows nothing");
+    }
+    there
+}
+
+fn machine(group: &str, name: &str, address: Option<&str>) -> (MachineInfo, Option<Login>) {
+    let id = format!(
+        "/subscriptions/s/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
+    );
+    let info = MachineInfo {
+        id: id.parse().unwrap(),
+        name: name.to_owned(),
+        resource_group: group.to_owned(),
+        location: Location::new("westus2").unwrap(),
+        zone: None,
+        size: String::new(),
+        provisioning_state: "Succeeded".to_owned(),
+        power_state: PowerState::Running,
+        public_ips: address
+            .iter()
+            .map(|address| (*address).to_owned())
+            .collect(),
+        private_ips: Vec::new(),
+        os_type: Some("Linux".to_owned()),
+        admin_username: Some("ada".to_owned()),
+        image_id: None,
+        disks: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
+        made_here: true,
+        boot_diagnostics: false,
+        vm_id: None,
+    };
+    let login = login(&info);
+    (info, login)
+}
+
+fn with_files(
+    (info, login): (MachineInfo, Option<Login>),
+    key: &str,
+    known_hosts: &str,
+) -> (MachineInfo, Option<Login>) {
+    let login = login.map(|login| Login {
+        private_key: Some(PathBuf::from(key)),
+        known_hosts: Some(PathBuf::from(known_hosts)),
+        host_key_alias: Some(format!("{}.{}", info.name, info.resource_group)),
+        ..login
+    });
+    (info, login)
+}
+
+fn stopped((mut info, login): (MachineInfo, Option<Login>)) -> (MachineInfo, Option<Login>) {
+    info.power_state = PowerState::Deallocated;
+    (info, login)
+}
+
+fn inventory(machines: Vec<(MachineInfo, Option<Login>)>) -> Inventory {
+    select(machines, Scope::default()).unwrap()
+}
+
+fn render(machines: Vec<(MachineInfo, Option<Login>)>, format: InventoryFormat) -> InventoryText {
+    inventory(machines).render(format).unwrap()
+}
+
+/// Two machines: one with everything, one with little, in a group whose name ssh would refuse.
+fn two() -> Vec<(MachineInfo, Option<Login>)> {
+    vec![
+        machine("a(b)", "Db", Some("20.0.0.2")),
+        with_files(
+            machine("vms", "web-1", Some("20.0.0.1")),
+            "/keys/web-1",
+            "/keys/known_hosts",
+        ),
+    ]
+}
+
+/// What Nix makes of a file, or `None` where there is no Nix.
+fn evaluate(text: &str) -> Option<Value> {
+    if !have("nix-instantiate") {
+        return None;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let nix = relocated::Relocated::new(place.path(), relocated::SETTINGS);
+    fs::write(nix.file("machines.nix"), text).unwrap();
+    let output = nix
+        .command("nix-instantiate")
+        .args(["--eval", "--strict", "--json", "machines.nix"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}{text}");
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn ssh_config() {
+    let text = render(two(), InventoryFormat::SshConfig);
+    assert_eq!(text.warnings, Vec::<String>::new());
+    assert_eq!(
+        text.text,
+        "# Made by: azure-nixos inventory --format ssh-config
+# It is made anew by that; what is changed by hand is lost then.
+# ssh -F FILE NAME; or before the first Host of ~/.ssh/config: Include FILE
+# Nix takes it too: NIX_SSHOPTS=\"-F FILE\" nixos-rebuild switch --target-host NAME
+
+Host Db Db.a-b- db db.a-b-
+    HostName 20.0.0.2
+    Port 22
+    User ada
+
+Host web-1 web-1.vms
+    HostName 20.0.0.1
+    Port 22
+    User ada
+    IdentityFile /keys/web-1
+    UserKnownHostsFile /keys/known_hosts
+    IdentitiesOnly yes
+    HostKeyAlias web-1.vms
+"
+    );
+}
+
+#[test]
+fn colmena() {
+    let text = render(two(), InventoryFormat::Colmena);
+    let body: String = text
+        .text
+        .lines()
+        .skip_while(|line| line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(
+        body,
+        r#"{
+  "Db" = {
+    deployment = {
+      targetHost = "20.0.0.2";
+      targetPort = 22;
+      targetUser = "ada";
+      sshOptions = [ ];
+      tags = [ "a(b)" "westus2" ];
+    };
+  };
+  "web-1" = {
+    deployment = {
+      targetHost = "20.0.0.1";
+      targetPort = 22;
+      targetUser = "ada";
+      sshOptions = [ "-o" "IdentityFile=/keys/web-1" "-o" "IdentitiesOnly=yes" "-o" "HostKeyAlias=web-1.vms" "-o" "UserKnownHostsFile=/keys/known_hosts" ];
+      tags = [ "vms" "westus2" ];
+    };
+  };
+}
+"#
+    );
+}
+
+#[test]
+fn nix_reads_what_was_meant() {
+    let words = json!([
+        "-o",
+        "IdentityFile=/keys/web-1",
+        "-o",
+        "IdentitiesOnly=yes",
+        "-o",
+        "HostKeyAlias=web-1.vms",
+        "-o",
+        "UserKnownHostsFile=/keys/known_hosts",
+    ]);
+    let mut with_port = vec![json!("-p"), json!("22")];
+    with_port.extend(words.as_array().unwrap().clone());
+    for (format, expected) in [
+        (
+            InventoryFormat::Colmena,
+            json!({
+                "Db": { "deployment": {
+                    "targetHost": "20.0.0.2", "targetPort": 22, "targetUser": "ada",
+                    "sshOptions": [], "tags": ["a(b)", "westus2"],
+                } },
+                "web-1": { "deployment": {
+                    "targetHost": "20.0.0.1", "targetPort": 22, "targetUser": "ada",
+                    "sshOptions": words, "tags": ["vms", "westus2"],
+                } },
+            }),
+        ),
+        (
+            InventoryFormat::DeployRs,
+            json!({ "nodes": {
+                "Db": { "hostname": "20.0.0.2", "sshUser": "ada", "sshOpts": ["-p", "22"] },
+                "web-1": { "hostname": "20.0.0.1", "sshUser": "ada", "sshOpts": with_port },
+            } }),
+        ),
+        (
+            InventoryFormat::NixOps,
+            json!({
+                "Db": { "deployment": {
+                    "targetEnv": "none", "targetHost": "20.0.0.2", "targetPort": 22,
+                    "targetUser": "ada", "sshOptions": [], "provisionSSHKey": false,
+                } },
+                "web-1": { "deployment": {
+                    "targetEnv": "none", "targetHost": "20.0.0.1", "targetPort": 22,
+                    "targetUser": "ada", "sshOptions": words, "provisionSSHKey": false,
+                } },
+            }),
+        ),
+    ] {
+        let text = render(two(), format);
+        assert_eq!(text.warnings, Vec::<String>::new());
+        let Some(read) = evaluate(&text.text) else {
+            return;
+        };
+        assert_eq!(read, expected, "{format}");
+        // No machines are a file as well.
+        let nothing = evaluate(&render(Vec::new(), format).text).unwrap();
+        let none = if format == InventoryFormat::DeployRs {
+            json!({ "nodes": {} })
+        } else {
+            json!({})
+        };
+        assert_eq!(nothing, none);
+    }
+}
+
+/// Numbers that are another sequence each time, and the same for the same seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end as u64).unwrap()
+    }
+}
+
+#[test]
+fn no_text_is_anything_but_text_to_nix() {
+    const PIECES: &[&str] = &[
+        "$",
+        "{",
+        "}",
+        "\"",
+        "\\",
+        "'",
+        "''",
+        "\n",
+        "\r",
+        "\r\n",
+        "\t",
+        "#",
+        "/*",
+        "*/",
+        " ",
+        ";",
+        "=",
+        ".",
+        "n",
+        "r",
+        "t",
+        "${",
+        "$$",
+        "\\n",
+        "\\${",
+        "a",
+        "ü",
+        "\u{1f984}",
+        "\u{1}",
+        "\u{7f}",
+        "\u{2028}",
+        "or",
+        "1",
+        "~",
+        "<x>",
+    ];
+    let seed = std::env::var("AZURE_NIXOS_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| getrandom::u64().unwrap() | 1);
+    println!("AZURE_NIXOS_SEED={seed}");
+    let mut numbers = Numbers(seed);
+    let texts: Vec<String> = (0..4000)
+        .map(|_| {
+            (0..numbers.below(9))
+                .map(|_| PIECES[numbers.below(PIECES.len())])
+                .collect()
+        })
+        .collect();
+    let list = Expression::texts(&texts);
+    let mut names = texts.clone();
+    names.sort_unstable();
+    names.dedup();
+    let set = names
+        .iter()
+        .map(|name| (Name::Quoted(name.clone()), Expression::text(name)));
+    let set = Expression::Set(set.collect());
+    let both = Expression::options([("list", list), ("set", set)]);
+    let Some(read) = evaluate(&both.to_string()) else {
+        return;
+    };
+    let set: serde_json::Map<String, Value> = names
+        .into_iter()
+        .map(|name| (name.clone(), json!(name)))
+        .collect();
+    assert_eq!(read, json!({ "list": texts, "set": set }));
+}
+
+/// What ssh would do for a name, as `ssh -G` says it: one value for each of these keywords.
+fn ssh(config: &Path, name: &str, keywords: &[&str]) -> Vec<String> {
+    let mut ssh = Command::new("ssh");
+    let output = ssh
+        .arg("-G")
+        .arg("-F")
+        .arg(config)
+        .arg(name)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let value = |keyword: &&str| {
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{keyword} ")));
+        line.unwrap_or_else(|| panic!("{keyword}: {said}"))
+            .to_owned()
+    };
+    keywords.iter().map(value).collect()
+}
+
+#[test]
+fn ssh_reads_what_was_meant() {
+    const KEYWORDS: &[&str] = &[
+        "hostname",
+        "port",
+        "user",
+        "identityfile",
+        "identitiesonly",
+        "hostkeyalias",
+        "userknownhostsfile",
+    ];
+    if !have("ssh") {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("hosts");
+    let odd = with_files(
+        machine("vms", "odd", Some("20.0.0.3")),
+        "/my keys/100%\"\\ #'$x",
+        "/known hosts/50%",
+    );
+    let mut machines = two();
+    machines.extend([odd, machine("other", "WEB-1", Some("20.0.0.4"))]);
+    let text = render(machines, InventoryFormat::SshConfig);
+    assert_eq!(text.warnings.len(), 2, "{:?}", text.warnings);
+    assert!(text.replace(&file).unwrap());
+    // Alone, and after other blocks in a configuration that includes it.
+    let including = place.path().join("config");
+    fs::write(
+        &including,
+        format!(
+            "Include {}\nHost *\n    Port 2222\n    User eve\n",
+            file.display()
+        ),
+    )
+    .unwrap();
+    for config in [&file, &including] {
+        let odd = ssh(config, "odd", KEYWORDS);
+        let expected = [
+            "20.0.0.3",
+            "22",
+            "ada",
+            // Its escape is resolved when the file is opened.
+            "/my keys/100%%\"\\ #'$x",
+            "yes",
+            "odd.vms",
+            "/known hosts/50%",
+        ];
+        assert_eq!(odd, expected);
+        for (name, address) in [
+            ("web-1.vms", "20.0.0.1"),
+            ("web-1.other", "20.0.0.4"),
+            ("WEB-1.other", "20.0.0.4"),
+            ("Db", "20.0.0.2"),
+            ("db", "20.0.0.2"),
+            ("Db.a-b-", "20.0.0.2"),
+            // Two have it, so it is nobody's.
+            ("web-1", "web-1"),
+        ] {
+            assert_eq!(ssh(config, name, &["hostname"]), [address], "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_is_said() {
+    let windows = {
+        let (mut info, login) = machine("g", "win", Some("20.0.0.5"));
+        info.os_type = Some("windows".to_owned());
+        (info, login)
+    };
+    let nobody = {
+        let (mut info, _) = machine("g", "nobody", Some("20.0.0.6"));
+        info.admin_username = None;
+        let login = login(&info);
+        (info, login)
+    };
+    let machines = vec![
+        machine("g", "inside", None),
+        nobody,
+        stopped(machine("g", "off", Some("20.0.0.7"))),
+        windows,
+        machine("g", "web", Some("20.0.0.8")),
+    ];
+    let text = render(machines.clone(), InventoryFormat::Colmena);
+    assert_eq!(
+        text.warnings,
+        [
+            "inside is left out: it has no public address that this login sees",
+            "nobody is left out: nobody knows its user",
+            "off is left out: it is deallocated (--all takes it too)",
+            "win is left out: it runs Windows",
+        ]
+    );
+    assert!(
+        text.text.contains("20.0.0.8") && !text.text.contains("20.0.0.7"),
+        "{}",
+        text.text
+    );
+    let all = Scope {
+        stopped: true,
+        ..Scope::default()
+    };
+    let text = select(machines.clone(), all)
+        .unwrap()
+        .render(InventoryFormat::DeployRs)
+        .unwrap();
+    assert_eq!(text.warnings.len(), 3);
+    assert!(
+        text.text.contains("20.0.0.7")
+            && text.text.contains("inventory --format deploy-rs --all\n")
+    );
+
+    let named = |names: &[&str]| Scope {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        ..Scope::default()
+    };
+    // Whoever is named is not left out in silence.
+    let error = select(machines.clone(), named(&["web", "OFF"]))
+        .unwrap()
+        .render(InventoryFormat::SshConfig)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(
+        error
+            .to_string()
+            .contains("off in g cannot be logged into: it is deallocated"),
+        "{error}"
+    );
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .contains("azure-nixos start -g g -n off"),
+        "{error:?}"
+    );
+    let one = select(machines.clone(), named(&["WEB.G"])).unwrap();
+    assert_eq!(one.machines.len(), 1);
+    assert_eq!(
+        one.render(InventoryFormat::SshConfig).unwrap().warnings,
+        Vec::<String>::new()
+    );
+    let error = select(machines.clone(), named(&["web", "wbe"])).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.hint()),
+        (ErrorKind::NotFound, Some("did you mean web?"))
+    );
+    let error = select(machines, named(&["else"])).unwrap_err();
+    assert_eq!(
+        error.hint(),
+        Some("there are inside, nobody, off, web, win")
+    );
+}
+
+#[test]
+fn names_that_mean_something_else_get_their_group() {
+    let machines =
+        ["defaults", "network", "resources"].map(|name| machine("g", name, Some("20.0.0.1")));
+    let text = |format| render(machines.to_vec(), format);
+    let colmena = text(InventoryFormat::Colmena).text;
+    for name in ["\"defaults.g\" =", "\"network.g\" =", "\"resources\" ="] {
+        assert!(colmena.contains(name), "{name}: {colmena}");
+    }
+    let nixops = text(InventoryFormat::NixOps);
+    assert!(nixops.text.contains("\"resources.g\" ="), "{}", nixops.text);
+    assert_eq!(nixops.warnings.len(), 3);
+    assert!(
+        nixops.warnings[0].contains("networking.hostName"),
+        "{:?}",
+        nixops.warnings
+    );
+    assert!(
+        text(InventoryFormat::DeployRs)
+            .text
+            .contains("\"defaults\" =")
+    );
+}
+
+#[test]
+fn a_path_that_cannot_be_said_is_left_out_aloud() {
+    let odd = || {
+        vec![with_files(
+            machine("g", "web", Some("20.0.0.1")),
+            "/my keys/web",
+            "/${x}/known",
+        )]
+    };
+    let text = render(odd(), InventoryFormat::Colmena);
+    assert_eq!(text.warnings.len(), 2, "{:?}", text.warnings);
+    assert!(
+        text.warnings[0].contains("\"/my keys/web\""),
+        "{:?}",
+        text.warnings
+    );
+    assert!(
+        !text.text.contains("keys") && text.text.contains("HostKeyAlias=web.g"),
+        "{}",
+        text.text
+    );
+    let text = render(odd(), InventoryFormat::SshConfig);
+    assert_eq!(text.warnings.len(), 1, "{:?}", text.warnings);
+    assert!(
+        text.text
+            .contains("IdentityFile \"/my keys/web\"\n    IdentitiesOnly"),
+        "{}",
+        text.text
+    );
+}
