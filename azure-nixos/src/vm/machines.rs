@@ -7,7 +7,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::addresses::{AT_A_TIME, Addresses};
 use super::change::{Action, MachineChange};
 use super::delete::MachineDelete;
-use super::info::{MachineInfo, power_state};
+use super::info::{MachineInfo, power_state, ssh_port};
+use super::login::{LoginBuilder, LoginsBuilder};
 use super::serial_log::SerialLogBuilder;
 use crate::arm::compute::Existing;
 use crate::arm::{Client, Named, ResourceId, nearest};
@@ -83,6 +84,7 @@ impl Machines {
                 let mut info = MachineInfo::new(machine, &addresses)?;
                 if let Some(state) = states.get(&info.id) {
                     info.power_state = power_state(state);
+                    info.ssh_port = ssh_port(state);
                 }
                 Ok(info)
             })
@@ -105,6 +107,12 @@ impl Machines {
     /// Safe to drop: nothing is changed.
     pub async fn get(&self, group: &str, name: &str) -> Result<MachineInfo> {
         self.machine(group, name).info().await
+    }
+
+    /// How to log into the machines of a group, or of the whole subscription, in the order of
+    /// [`list`](Self::list).
+    pub fn logins(&self, group: Option<&str>) -> LoginsBuilder {
+        LoginsBuilder::new(self.clone(), group.map(str::to_owned))
     }
 
     /// A machine to do something with. Nothing is asked yet.
@@ -167,6 +175,11 @@ impl Machine {
     /// Deletes it and what was made for it.
     pub fn delete(&self) -> MachineDelete {
         MachineDelete::new(&self.azure, self.group.clone(), self.name.clone())
+    }
+
+    /// How to log into it.
+    pub fn login(&self) -> LoginBuilder {
+        LoginBuilder::new(self.clone())
     }
 
     /// Reads what its serial console has said.

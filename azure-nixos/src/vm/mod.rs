@@ -18,6 +18,7 @@ mod image;
 mod info;
 mod inventory;
 mod keys;
+mod login;
 mod machine;
 mod machines;
 mod make;
@@ -43,6 +44,7 @@ pub use inventory::{
     Inventory, InventoryBuilder, InventoryFormat, InventoryMachine, InventoryText, LeftOut,
 };
 pub use keys::SshKey;
+pub use login::{Login, LoginBuilder, LoginsBuilder};
 pub use machine::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, SecurityType, Spot};
 pub use machines::{Machine, Machines};
 pub use serial_log::{SerialLog, SerialLogBuilder, SerialPart};
