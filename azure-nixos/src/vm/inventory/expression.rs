@@ -7,6 +7,7 @@ use crate::nix::quote::string;
 /// A value as Nix writes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expression {
+    Null,
     Text(String),
     Number(u16),
     Truth(bool),
@@ -44,6 +45,7 @@ impl Expression {
 
     fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         match self {
+            Self::Null => f.write_str("null"),
             Self::Text(text) => f.write_str(&string(text)),
             Self::Number(number) => write!(f, "{number}"),
             Self::Truth(truth) => write!(f, "{truth}"),

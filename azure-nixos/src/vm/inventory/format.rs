@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::expression::Expression;
-use super::{InventoryMachine, Login, hives, ssh_config};
+use super::{Host, InventoryMachine, hives, ssh_config};
 
 /// Who is to read an inventory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,11 +73,7 @@ impl Text {
 }
 
 /// The machines that can be logged into, in a format; `command` makes it again.
-pub(super) fn render(
-    machines: &[(&InventoryMachine, &Login)],
-    format: InventoryFormat,
-    command: &str,
-) -> InventoryText {
+pub(super) fn render(hosts: &[Host<'_>], format: InventoryFormat, command: &str) -> InventoryText {
     let lines = match format {
         InventoryFormat::SshConfig => ssh_config::USE,
         InventoryFormat::Colmena => hives::COLMENA_USE,
@@ -94,10 +90,10 @@ pub(super) fn render(
         text.text.push_str(&format!("# {line}\n"));
     }
     match format {
-        InventoryFormat::SshConfig => ssh_config::write(machines, &mut text),
-        InventoryFormat::Colmena => hives::colmena(machines, &mut text),
-        InventoryFormat::DeployRs => hives::deploy_rs(machines, &mut text),
-        InventoryFormat::NixOps => hives::nixops(machines, &mut text),
+        InventoryFormat::SshConfig => ssh_config::write(hosts, &mut text),
+        InventoryFormat::Colmena => hives::colmena(hosts, &mut text),
+        InventoryFormat::DeployRs => hives::deploy_rs(hosts, &mut text),
+        InventoryFormat::NixOps => hives::nixops(hosts, &mut text),
     }
     InventoryText {
         text: text.text,

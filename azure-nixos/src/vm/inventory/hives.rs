@@ -7,7 +7,7 @@
 use super::expression::{Expression, Name};
 use super::format::Text;
 use super::options::Options;
-use super::{InventoryMachine, Login};
+use super::{Host, InventoryMachine};
 
 pub(super) const COLMENA_USE: &[&str] = &[
     "One module for each machine, for hive.nix:",
@@ -37,66 +37,85 @@ const NIXOPS_RESERVED: &[&str] = &[
     "resources",
 ];
 
-pub(super) fn colmena(machines: &[(&InventoryMachine, &Login)], text: &mut Text) {
-    let modules = machines.iter().map(|(machine, login)| {
-        let options = options(machine, login, text);
-        let deployment = Expression::options([
-            ("targetHost", Expression::text(&login.host)),
-            ("targetPort", Expression::Number(login.port)),
-            ("targetUser", Expression::text(&login.user)),
-            ("sshOptions", Expression::texts(options)),
-            ("tags", Expression::texts(tags(machine))),
-        ]);
-        let name = name(machine, COLMENA_RESERVED);
-        (name, Expression::options([("deployment", deployment)]))
-    });
-    let modules = modules.collect();
-    text.expression(&Expression::Set(modules));
-}
-
-pub(super) fn deploy_rs(machines: &[(&InventoryMachine, &Login)], text: &mut Text) {
-    let nodes = machines.iter().map(|(machine, login)| {
-        let mut words = vec!["-p".to_owned(), login.port.to_string()];
-        words.extend(options(machine, login, text));
-        let node = Expression::options([
-            ("hostname", Expression::text(&login.host)),
-            ("sshUser", Expression::text(&login.user)),
-            ("sshOpts", Expression::texts(words)),
-        ]);
-        (name(machine, &[]), node)
-    });
-    let nodes = Expression::Set(nodes.collect());
-    text.expression(&Expression::options([("nodes", nodes)]));
-}
-
-pub(super) fn nixops(machines: &[(&InventoryMachine, &Login)], text: &mut Text) {
+pub(super) fn colmena(hosts: &[Host<'_>], text: &mut Text) {
     let mut modules = Vec::new();
-    for (machine, login) in machines {
-        let words = options(machine, login, text);
-        let deployment = Expression::options([
-            ("targetEnv", Expression::text("none")),
-            ("targetHost", Expression::text(&login.host)),
-            ("targetPort", Expression::Number(login.port)),
-            ("targetUser", Expression::text(&login.user)),
-            ("sshOptions", Expression::texts(words)),
-            // It would make a key of its own for root and keep it in its state.
-            ("provisionSSHKey", Expression::Truth(false)),
-        ]);
-        let name = name(machine, NIXOPS_RESERVED);
-        if matches!(&name, Name::Quoted(name) if name.contains('.')) {
-            text.problems(
-                machine,
-                ["NixOps takes this name for the name of the host, which can have no dot: set networking.hostName".to_owned()],
-            );
-        }
-        modules.push((name, Expression::options([("deployment", deployment)])));
+    for host in hosts {
+        let mut deployment = target(host);
+        // Null leaves it to ssh; left out, it is root.
+        let user = host.login.user.as_ref();
+        deployment.push((
+            "targetUser",
+            user.map_or(Expression::Null, Expression::text),
+        ));
+        deployment.push(("sshOptions", Expression::texts(options(host, text))));
+        deployment.push(("tags", Expression::texts(tags(host.machine))));
+        modules.push((name(host.machine, COLMENA_RESERVED), module(deployment)));
     }
     text.expression(&Expression::Set(modules));
 }
 
-fn options(machine: &InventoryMachine, login: &Login, text: &mut Text) -> Vec<String> {
-    let options = Options::new(login);
-    text.problems(machine, options.problems);
+pub(super) fn deploy_rs(hosts: &[Host<'_>], text: &mut Text) {
+    let mut nodes = Vec::new();
+    for host in hosts {
+        let mut node = vec![("hostname", Expression::text(host.address.to_string()))];
+        // Left out, it is whoever runs deploy-rs.
+        if let Some(user) = &host.login.user {
+            node.push(("sshUser", Expression::text(user)));
+        }
+        let mut words = vec!["-p".to_owned(), host.login.port.to_string()];
+        words.extend(options(host, text));
+        node.push(("sshOpts", Expression::texts(words)));
+        nodes.push((name(host.machine, &[]), Expression::options(node)));
+    }
+    let nodes = Expression::Set(nodes);
+    text.expression(&Expression::options([("nodes", nodes)]));
+}
+
+pub(super) fn nixops(hosts: &[Host<'_>], text: &mut Text) {
+    let mut modules = Vec::new();
+    for host in hosts {
+        let mut deployment = vec![("targetEnv", Expression::text("none"))];
+        deployment.extend(target(host));
+        match &host.login.user {
+            Some(user) => deployment.push(("targetUser", Expression::text(user))),
+            None => text.problems(
+                host.machine,
+                [
+                    "its user is not known, and NixOps takes root: set deployment.targetUser"
+                        .to_owned(),
+                ],
+            ),
+        }
+        deployment.push(("sshOptions", Expression::texts(options(host, text))));
+        // It would make a key of its own for root and keep it in its state.
+        deployment.push(("provisionSSHKey", Expression::Truth(false)));
+        let name = name(host.machine, NIXOPS_RESERVED);
+        if matches!(&name, Name::Quoted(name) if name.contains('.')) {
+            text.problems(
+                host.machine,
+                ["NixOps takes this name for the name of the host, which can have no dot: set networking.hostName".to_owned()],
+            );
+        }
+        modules.push((name, module(deployment)));
+    }
+    text.expression(&Expression::Set(modules));
+}
+
+/// What Colmena and NixOps call alike.
+fn target(host: &Host<'_>) -> Vec<(&'static str, Expression)> {
+    vec![
+        ("targetHost", Expression::text(host.address.to_string())),
+        ("targetPort", Expression::Number(host.login.port)),
+    ]
+}
+
+fn module(deployment: Vec<(&'static str, Expression)>) -> Expression {
+    Expression::options([("deployment", Expression::options(deployment))])
+}
+
+fn options(host: &Host<'_>, text: &mut Text) -> Vec<String> {
+    let options = Options::new(host.login);
+    text.problems(host.machine, options.problems);
     options.words
 }
 
@@ -112,5 +131,6 @@ fn name(machine: &InventoryMachine, reserved: &[&str]) -> Name {
 
 /// Where the machine is, to choose machines by.
 fn tags(machine: &InventoryMachine) -> [&str; 2] {
-    [&machine.info.resource_group, machine.info.location.as_str()]
+    let info = &machine.login.machine;
+    [&info.resource_group, info.location.as_str()]
 }

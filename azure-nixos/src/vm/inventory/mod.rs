@@ -17,35 +17,16 @@ mod write;
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 
-use super::info::{MachineInfo, PowerState};
+use super::info::PowerState;
+use super::login::Login;
 use super::machines::Machines;
 use crate::quote::for_shell;
 use crate::{Error, ErrorKind, Result};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
-    pub host: String,
-    pub port: u16,
-    pub user: String,
-    pub private_key: Option<std::path::PathBuf>,
-    pub known_hosts: Option<std::path::PathBuf>,
-    pub host_key_alias: Option<String>,
-}
-
-fn login(info: &MachineInfo) -> Option<Login> {
-    Some(Login {
-        host: info.public_ips.first()?.clone(),
-        port: 22,
-        user: info.admin_username.clone()?,
-        private_key: None,
-        known_hosts: None,
-        host_key_alias: None,
-    })
-}
 
 pub use format::{InventoryFormat, InventoryText};
 
@@ -57,6 +38,7 @@ pub struct InventoryBuilder {
     group: Option<String>,
     names: Vec<String>,
     stopped: bool,
+    key_directory: Option<PathBuf>,
 }
 
 /// The machines that there are, and how to log into them.
@@ -101,11 +83,9 @@ pub struct InventoryMachine {
     pub name: String,
     /// What ssh finds it by as well: `NAME.GROUP`, when that is not its name already.
     pub aliases: Vec<String>,
-    /// What is known of it.
-    pub info: MachineInfo,
-    /// How to log in; `None` where there is no way in that is known.
-    pub login: Option<Login>,
-    /// Why no format but JSON has it.
+    /// How to log in, with all that is known of the machine.
+    pub login: Login,
+    /// Why no [format](InventoryFormat) has it.
     pub left_out: Option<LeftOut>,
 }
 
@@ -115,20 +95,36 @@ pub struct InventoryMachine {
 pub enum LeftOut {
     /// It runs Windows, which Nix manages nothing on.
     Windows,
-    /// It has no public address, or this login may not look at it.
+    /// It has no address, or this login may not look at it.
     NoAddress,
-    /// The service does not say who its user is.
-    NoUser,
     /// It does not run. [`InventoryBuilder::stopped`] takes it all the same.
     Stopped(PowerState),
+}
+
+/// A machine that can be logged into.
+#[derive(Clone, Copy, Debug)]
+struct Host<'a> {
+    machine: &'a InventoryMachine,
+    login: &'a Login,
+    address: IpAddr,
+}
+
+impl<'a> Host<'a> {
+    fn new(machine: &'a InventoryMachine) -> Option<Self> {
+        let login = &machine.login;
+        Some(Self {
+            machine,
+            login,
+            address: login.host?,
+        })
+    }
 }
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Windows => f.write_str("it runs Windows"),
-            Self::NoAddress => f.write_str("it has no public address that this login sees"),
-            Self::NoUser => f.write_str("nobody knows its user"),
+            Self::NoAddress => f.write_str("it has no address that this login sees"),
             Self::Stopped(state) => write!(f, "it is {state}"),
         }
     }
@@ -142,6 +138,7 @@ impl Machines {
             group: None,
             names: Vec::new(),
             stopped: false,
+            key_directory: None,
         }
     }
 }
@@ -165,6 +162,13 @@ impl InventoryBuilder {
         self.stopped = stopped;
         self
     }
+
+    /// Where keys are looked for, and host keys are kept, as with
+    /// [`LoginBuilder::key_directory`](super::LoginBuilder::key_directory).
+    pub fn key_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.key_directory = Some(directory.into());
+        self
+    }
 }
 
 impl IntoFuture for InventoryBuilder {
@@ -180,18 +184,18 @@ impl IntoFuture for InventoryBuilder {
     /// Safe to drop: nothing is changed.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let infos = self.machines.list(self.group.as_deref()).await?;
+            let logins = self.machines.logins(self.group.as_deref());
+            let logins = match self.key_directory {
+                Some(directory) => logins.key_directory(directory),
+                None => logins,
+            };
+            let logins = logins.await?;
             let scope = Scope {
                 group: self.group,
                 names: self.names,
                 stopped: self.stopped,
             };
-            let mut machines = Vec::new();
-            for info in infos {
-                let login = login(&info);
-                machines.push((info, login));
-            }
-            select::select(machines, scope)
+            select::select(logins, scope)
         })
     }
 }
@@ -210,9 +214,9 @@ impl Inventory {
             }
         }
         let machines = self.machines.iter();
-        let reachable: Vec<_> = machines
+        let reachable: Vec<Host<'_>> = machines
             .filter(|machine| machine.left_out.is_none())
-            .filter_map(|machine| Some((machine, machine.login.as_ref()?)))
+            .filter_map(Host::new)
             .collect();
         let mut text = format::render(&reachable, format, &self.command(format));
         let mut warnings = self.warnings();
@@ -231,18 +235,24 @@ impl Inventory {
             };
             Some(format!("{} is left out: {reason}{hint}", machine.name))
         });
-        let renamed = self
+        let others = self
             .machines
             .iter()
-            .filter(|machine| machine.left_out.is_none() && machine.name != machine.info.name)
-            .map(|machine| {
-                let (name, info) = (&machine.name, &machine.info);
+            .filter(|machine| machine.left_out.is_none());
+        let others = others.flat_map(|machine| {
+            let (name, info) = (&machine.name, &machine.login.machine);
+            let renamed = (*name != info.name).then(|| {
                 format!(
                     "{} in {} is called {name}: its name is not its own",
                     info.name, info.resource_group
                 )
             });
-        left_out.chain(renamed).collect()
+            let inside = (!machine.login.is_public).then(|| {
+                format!("{name} has no public address; the one in its network needs a route")
+            });
+            renamed.into_iter().chain(inside)
+        });
+        left_out.chain(others).collect()
     }
 
     /// The command that makes it again.
@@ -264,7 +274,8 @@ impl Inventory {
 
 /// That a machine cannot be in what it was named for.
 fn refused(machine: &InventoryMachine, reason: &LeftOut) -> Error {
-    let (name, group) = (&machine.info.name, &machine.info.resource_group);
+    let info = &machine.login.machine;
+    let (name, group) = (&info.name, &info.resource_group);
     let message = format!("{name} in {group} cannot be logged into: {reason}");
     let error = Error::new(ErrorKind::Conflict, message);
     match reason {

@@ -28,14 +28,13 @@ impl Options {
                 None => options.problem("private key", key),
             }
         }
-        if let Some(alias) = &login.host_key_alias {
-            options.push("HostKeyAlias", alias);
-        }
-        if let Some(file) = &login.known_hosts {
-            match word(file) {
-                Some(file) => options.push("UserKnownHostsFile", &file),
-                None => options.problem("known hosts", file),
+        // The name is that in the file: one without the other is of no use.
+        match word(&login.known_hosts) {
+            Some(file) => {
+                options.push("HostKeyAlias", &login.host_key_alias);
+                options.push("UserKnownHostsFile", &file);
             }
+            None => options.problem("known hosts", &login.known_hosts),
         }
         options
     }

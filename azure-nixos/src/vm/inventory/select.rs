@@ -10,35 +10,33 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// # Errors
 /// When one that was named is not there, or cannot be logged into; when names cannot be told apart.
-pub(super) fn select(
-    machines: Vec<(MachineInfo, Option<Login>)>,
-    scope: Scope,
-) -> Result<Inventory> {
-    let wanted = wanted(machines.iter().map(|(info, _)| info), &scope.names)?;
+pub(super) fn select(logins: Vec<Login>, scope: Scope) -> Result<Inventory> {
+    let machines: Vec<&MachineInfo> = logins.iter().map(|login| &login.machine).collect();
+    let wanted = wanted(&machines, &scope.names)?;
     let places: Vec<(&str, &str)> = machines
         .iter()
-        .map(|(info, _)| (info.name.as_str(), info.resource_group.as_str()))
+        .map(|info| (info.name.as_str(), info.resource_group.as_str()))
         .collect();
     // Of all that were looked at, so that a name does not depend on who else is asked for.
     let names = distinguish(&places)?;
-    let machines: Vec<_> = machines
+    let machines: Vec<_> = logins
         .into_iter()
         .zip(names)
         .zip(wanted)
         .filter(|(_, wanted)| *wanted)
-        .map(|(((info, login), names), _)| InventoryMachine {
-            left_out: left_out(&info, login.as_ref(), scope.stopped),
+        .map(|((login, names), _)| InventoryMachine {
+            left_out: left_out(&login, scope.stopped),
             name: names.name,
             aliases: names.aliases,
-            info,
             login,
         })
         .collect();
     Ok(Inventory { machines, scope })
 }
 
-fn left_out(info: &MachineInfo, login: Option<&Login>, stopped: bool) -> Option<LeftOut> {
+fn left_out(login: &Login, stopped: bool) -> Option<LeftOut> {
     use PowerState as State;
+    let info = &login.machine;
     if info
         .os_type
         .as_deref()
@@ -53,19 +51,11 @@ fn left_out(info: &MachineInfo, login: Option<&Login>, stopped: bool) -> Option<
     if off && !stopped {
         return Some(LeftOut::Stopped(info.power_state.clone()));
     }
-    match login {
-        Some(_) => None,
-        None if info.public_ips.is_empty() => Some(LeftOut::NoAddress),
-        None => Some(LeftOut::NoUser),
-    }
+    login.host.is_none().then_some(LeftOut::NoAddress)
 }
 
 /// Which machines are asked for.
-fn wanted<'a>(
-    machines: impl Iterator<Item = &'a MachineInfo>,
-    names: &[String],
-) -> Result<Vec<bool>> {
-    let machines: Vec<&MachineInfo> = machines.collect();
+fn wanted(machines: &[&MachineInfo], names: &[String]) -> Result<Vec<bool>> {
     if names.is_empty() {
         return Ok(vec![true; machines.len()]);
     }
@@ -87,7 +77,7 @@ fn wanted<'a>(
             }
         }
         if !found {
-            return Err(unknown(name, &machines));
+            return Err(unknown(name, machines));
         }
     }
     Ok(wanted)

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::InventoryMachine;
-use super::Login;
+use super::Host;
 use super::format::Text;
 
 pub(super) const USE: &[&str] = &[
@@ -12,46 +11,50 @@ pub(super) const USE: &[&str] = &[
     "Nix takes it too: NIX_SSHOPTS=\"-F FILE\" nixos-rebuild switch --target-host NAME",
 ];
 
-pub(super) fn write(machines: &[(&InventoryMachine, &Login)], text: &mut Text) {
-    for (machine, login) in machines {
-        block(machine, login, text);
+pub(super) fn write(hosts: &[Host<'_>], text: &mut Text) {
+    for host in hosts {
+        block(host, text);
     }
 }
 
-fn block(machine: &InventoryMachine, login: &Login, text: &mut Text) {
+fn block(host: &Host<'_>, text: &mut Text) {
+    let &Host {
+        machine,
+        login,
+        address,
+    } = host;
     let mut lines = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(lines, "    {name} {value}");
     };
-    line("HostName", &login.host);
+    line("HostName", &address.to_string());
     line("Port", &login.port.to_string());
-    line("User", &quoted(&login.user));
+    if let Some(user) = &login.user {
+        line("User", &quoted(user));
+    }
     let mut problems = Vec::new();
-    let mut file = |name: &str, path: &Path| match file_argument(path) {
-        Some(path) => {
-            line(name, &path);
-            true
-        }
-        None => {
+    let mut file = |name: &str, path: &Path| {
+        let argument = file_argument(path);
+        if argument.is_none() {
             problems.push(format!(
                 "{name} is left out: {path:?} cannot be written in ssh's configuration"
             ));
-            false
         }
+        argument
     };
-    let has_key = login
+    if let Some(key) = login
         .private_key
         .as_ref()
-        .is_some_and(|key| file("IdentityFile", key));
-    if let Some(known) = &login.known_hosts {
-        file("UserKnownHostsFile", known);
-    }
-    if has_key {
+        .and_then(|key| file("IdentityFile", key))
+    {
+        line("IdentityFile", &key);
         // Else every key of an agent comes first, and a server hangs up after a few.
         line("IdentitiesOnly", "yes");
     }
-    if let Some(alias) = &login.host_key_alias {
-        line("HostKeyAlias", alias);
+    // The name is that in the file: one without the other is of no use.
+    if let Some(known) = file("UserKnownHostsFile", &login.known_hosts) {
+        line("HostKeyAlias", &login.host_key_alias);
+        line("UserKnownHostsFile", &known);
     }
     let mut names = vec![machine.name.clone()];
     names.extend(machine.aliases.iter().cloned());
