@@ -29,7 +29,7 @@ fn prepare(place: &Place, machines: &[(&str, &str)], run: impl Fn(&[&str]) -> Do
         "disk.raw",
     ]);
     for (group, name) in machines {
-        good(&["boot-vm", "-g", group, "-i", "images/web", "-n", name]);
+        good(&["boot-vm", "-g", group, "-i", "web", "-n", name]);
     }
 }
 
