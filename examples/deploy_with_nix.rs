@@ -25,12 +25,12 @@ async fn main() -> Result<()> {
     let server = SshServer::start(place.path(), &there)?;
     let address = server.address;
     let local = LocalAzure::start_with(|azure| azure.ssh_at(move |_| Some(address))).await?;
-    let file = disk_image(local.directory(), 1)?;
+    let disk = disk_image(local.directory(), 1)?;
 
     // On Azure: let azure = azure_nixos::Azure::from_environment().await?;
     let azure = &local.azure;
     let image = ImageBuilder::new(azure, "images-rg", "nixos-web")
-        .source(ImageSource::file(file))
+        .source(ImageSource::file(disk))
         .await?;
     let keys = local.directory().join("keys");
     let vm = VmBuilder::new(azure, "vms-rg", "web-1", &image)
@@ -72,12 +72,12 @@ async fn main() -> Result<()> {
     println!("logged in: {}", run(&mut ssh).await?.trim());
 
     for greeting in ["hello", "hello again"] {
-        let mut deploy = Command::new(nix("deploy"));
+        let mut deploy = Command::new(file("switch"));
         deploy
             .arg(&hosts)
             .arg(&name)
             .arg(place.path().join("profile"))
-            .arg(nix("tiny-system.nix"))
+            .arg(file("tiny-system.nix"))
             .args(["--argstr", "greeting", greeting])
             .current_dir(place.path())
             .env(
@@ -112,9 +112,10 @@ fn nix_on_the_machine(place: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
     ])
 }
 
-/// A file beside this one.
-fn nix(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("nix").join(name)
+/// One of the files that belong to this program.
+fn file(name: &str) -> PathBuf {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    deploy.join(name)
 }
 
 /// Runs a program to its end and returns what it printed.

@@ -283,6 +283,9 @@ pub(crate) struct Inventory {
     /// Also machines that do not run, as long as they have an address
     #[arg(long)]
     pub(crate) all: bool,
+    /// Name no private key and no file of known hosts of yours: for a file that others use too
+    #[arg(long)]
+    pub(crate) no_files: bool,
     /// Write it to a file, in one step, and leave the file alone when nothing is new; a command that
     /// fails leaves the old content, which a redirection would not
     #[arg(long, value_name = "FILE")]

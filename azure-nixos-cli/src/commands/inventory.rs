@@ -58,7 +58,8 @@ pub(crate) async fn inventory(global: &Global, args: args::Inventory) -> Result<
     let mut wanted = Machines::new(&connection.azure)
         .inventory()
         .names(args.names)
-        .stopped(args.all);
+        .stopped(args.all)
+        .files(!args.no_files);
     if let Some(group) = args.resource_group {
         wanted = wanted.group(group);
     }

@@ -13,6 +13,8 @@ pub(super) enum Expression {
     Truth(bool),
     List(Vec<Expression>),
     Set(Vec<(Name, Expression)>),
+    /// A module that looks at the options that there are.
+    Module(Box<Expression>),
 }
 
 /// The name of an attribute.
@@ -22,6 +24,9 @@ pub(super) enum Name {
     Option(&'static str),
     /// One from elsewhere, which is written in quotes.
     Quoted(String),
+    /// `deployment.NAME` of a [module](Expression::Module), where there is such an option: a definition
+    /// of one that is not declared is an error.
+    WhereDeclared(&'static str),
 }
 
 impl Expression {
@@ -65,11 +70,19 @@ impl Expression {
                     match name {
                         Name::Option(name) => write!(f, "{indent}{name} = ")?,
                         Name::Quoted(name) => write!(f, "{indent}{} = ", string(name))?,
+                        Name::WhereDeclared(name) => write!(
+                            f,
+                            "{indent}${{if options.deployment ? {name} then \"{name}\" else null}} = "
+                        )?,
                     }
                     value.write(f, depth + 1)?;
                     f.write_str(";\n")?;
                 }
                 write!(f, "{}}}", "  ".repeat(depth))
+            }
+            Self::Module(body) => {
+                f.write_str("{ options, ... }: ")?;
+                body.write(f, depth)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What tools that deploy NixOS take: modules with `deployment.*` for Colmena and NixOps, nodes for
 //! deploy-rs.
 //!
-//! Names and types are those that the tools declare: Colmena 0.4 and 0.5 (`src/nix/hive/options.nix`),
+//! Names and types are those that the tools declare: Colmena 0.4.0 and what becomes 0.5 (`src/nix/hive/options.nix`),
 //! NixOps 2.0 (`nix/options.nix`), deploy-rs of December 2025 (`interface.json`).
 
 use super::expression::{Expression, Name};
@@ -10,7 +10,8 @@ use super::options::Options;
 use super::{Host, InventoryMachine};
 
 pub(super) const COLMENA_USE: &[&str] = &[
-    "One module for each machine, for hive.nix:",
+    "One module for each machine, for hive.nix. Colmena 0.4 knows no sshOptions and takes keys and known hosts",
+    "from what --format ssh-config makes: SSH_CONFIG_FILE=HOSTS colmena apply",
     "  let machines = import ./FILE; in { NAME.imports = [ machines.NAME ./web.nix ]; … }",
 ];
 
@@ -44,12 +45,15 @@ pub(super) fn colmena(hosts: &[Host<'_>], text: &mut Text) {
         // Null leaves it to ssh; left out, it is root.
         let user = host.login.user.as_ref();
         deployment.push((
-            "targetUser",
+            Name::Option("targetUser"),
             user.map_or(Expression::Null, Expression::text),
         ));
-        deployment.push(("sshOptions", Expression::texts(options(host, text))));
-        deployment.push(("tags", Expression::texts(tags(host.machine))));
-        modules.push((name(host.machine, COLMENA_RESERVED), module(deployment)));
+        deployment.push((Name::Option("tags"), Expression::texts(tags(host.machine))));
+        // The last release, 0.4.0, has no such option. It reads ssh's configuration all the same.
+        let options = Expression::texts(options(host, text));
+        deployment.push((Name::WhereDeclared("sshOptions"), options));
+        let module = Expression::Module(Box::new(module(deployment)));
+        modules.push((name(host.machine, COLMENA_RESERVED), module));
     }
     text.expression(&Expression::Set(modules));
 }
@@ -74,10 +78,10 @@ pub(super) fn deploy_rs(hosts: &[Host<'_>], text: &mut Text) {
 pub(super) fn nixops(hosts: &[Host<'_>], text: &mut Text) {
     let mut modules = Vec::new();
     for host in hosts {
-        let mut deployment = vec![("targetEnv", Expression::text("none"))];
+        let mut deployment = vec![(Name::Option("targetEnv"), Expression::text("none"))];
         deployment.extend(target(host));
         match &host.login.user {
-            Some(user) => deployment.push(("targetUser", Expression::text(user))),
+            Some(user) => deployment.push((Name::Option("targetUser"), Expression::text(user))),
             None => text.problems(
                 host.machine,
                 [
@@ -86,9 +90,12 @@ pub(super) fn nixops(hosts: &[Host<'_>], text: &mut Text) {
                 ],
             ),
         }
-        deployment.push(("sshOptions", Expression::texts(options(host, text))));
+        deployment.push((
+            Name::Option("sshOptions"),
+            Expression::texts(options(host, text)),
+        ));
         // It would make a key of its own for root and keep it in its state.
-        deployment.push(("provisionSSHKey", Expression::Truth(false)));
+        deployment.push((Name::Option("provisionSSHKey"), Expression::Truth(false)));
         let name = name(host.machine, NIXOPS_RESERVED);
         if matches!(&name, Name::Quoted(name) if name.contains('.')) {
             text.problems(
@@ -102,19 +109,35 @@ pub(super) fn nixops(hosts: &[Host<'_>], text: &mut Text) {
 }
 
 /// What Colmena and NixOps call alike.
-fn target(host: &Host<'_>) -> Vec<(&'static str, Expression)> {
+fn target(host: &Host<'_>) -> Vec<(Name, Expression)> {
     vec![
-        ("targetHost", Expression::text(host.address.to_string())),
-        ("targetPort", Expression::Number(host.login.port)),
+        (
+            Name::Option("targetHost"),
+            Expression::text(host.address.to_string()),
+        ),
+        (
+            Name::Option("targetPort"),
+            Expression::Number(host.login.port),
+        ),
     ]
 }
 
-fn module(deployment: Vec<(&'static str, Expression)>) -> Expression {
-    Expression::options([("deployment", Expression::options(deployment))])
+fn module(deployment: Vec<(Name, Expression)>) -> Expression {
+    Expression::options([("deployment", Expression::Set(deployment))])
 }
 
 fn options(host: &Host<'_>, text: &mut Text) -> Vec<String> {
-    let options = Options::new(host.login);
+    let mut options = if host.files {
+        Options::new(host.login)
+    } else {
+        Options::default()
+    };
+    if host.address.is_ipv6() {
+        options.problems.push(
+            "ssh and Nix write an address of IPv6 in different ways: give the tool the name that --format ssh-config has for it"
+                .to_owned(),
+        );
+    }
     text.problems(host.machine, options.problems);
     options.words
 }

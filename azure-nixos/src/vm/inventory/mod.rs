@@ -38,6 +38,7 @@ pub struct InventoryBuilder {
     group: Option<String>,
     names: Vec<String>,
     stopped: bool,
+    files: bool,
     key_directory: Option<PathBuf>,
 }
 
@@ -73,6 +74,7 @@ struct Scope {
     group: Option<String>,
     names: Vec<String>,
     stopped: bool,
+    no_files: bool,
 }
 
 /// A machine of an inventory.
@@ -107,15 +109,18 @@ struct Host<'a> {
     machine: &'a InventoryMachine,
     login: &'a Login,
     address: IpAddr,
+    /// Whether files of this host may be named.
+    files: bool,
 }
 
 impl<'a> Host<'a> {
-    fn new(machine: &'a InventoryMachine) -> Option<Self> {
+    fn new(machine: &'a InventoryMachine, files: bool) -> Option<Self> {
         let login = &machine.login;
         Some(Self {
             machine,
             login,
             address: login.host?,
+            files,
         })
     }
 }
@@ -138,6 +143,7 @@ impl Machines {
             group: None,
             names: Vec::new(),
             stopped: false,
+            files: true,
             key_directory: None,
         }
     }
@@ -160,6 +166,13 @@ impl InventoryBuilder {
     /// Takes machines too that do not run, as long as they have their address. Default: no.
     pub fn stopped(mut self, stopped: bool) -> Self {
         self.stopped = stopped;
+        self
+    }
+
+    /// Whether formats name files of this host: private keys and known hosts. Without, whoever uses the
+    /// text brings a key and trusts host keys as ssh is set up there. Default: yes.
+    pub fn files(mut self, files: bool) -> Self {
+        self.files = files;
         self
     }
 
@@ -194,6 +207,7 @@ impl IntoFuture for InventoryBuilder {
                 group: self.group,
                 names: self.names,
                 stopped: self.stopped,
+                no_files: !self.files,
             };
             select::select(logins, scope)
         })
@@ -216,7 +230,7 @@ impl Inventory {
         let machines = self.machines.iter();
         let reachable: Vec<Host<'_>> = machines
             .filter(|machine| machine.left_out.is_none())
-            .filter_map(Host::new)
+            .filter_map(|machine| Host::new(machine, !self.scope.no_files))
             .collect();
         let mut text = format::render(&reachable, format, &self.command(format));
         let mut warnings = self.warnings();
@@ -264,6 +278,9 @@ impl Inventory {
         }
         if scope.stopped {
             command.push_str(" --all");
+        }
+        if scope.no_files {
+            command.push_str(" --no-files");
         }
         for name in &scope.names {
             command.push_str(&format!(" {}", for_shell(name)));

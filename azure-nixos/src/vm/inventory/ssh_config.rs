@@ -22,6 +22,7 @@ fn block(host: &Host<'_>, text: &mut Text) {
         machine,
         login,
         address,
+        files,
     } = host;
     let mut lines = String::new();
     let mut line = |name: &str, value: &str| {
@@ -42,17 +43,14 @@ fn block(host: &Host<'_>, text: &mut Text) {
         }
         argument
     };
-    if let Some(key) = login
-        .private_key
-        .as_ref()
-        .and_then(|key| file("IdentityFile", key))
-    {
+    let key = login.private_key.as_ref().filter(|_| files);
+    if let Some(key) = key.and_then(|key| file("IdentityFile", key)) {
         line("IdentityFile", &key);
         // Else every key of an agent comes first, and a server hangs up after a few.
         line("IdentitiesOnly", "yes");
     }
     // The name is that in the file: one without the other is of no use.
-    if let Some(known) = file("UserKnownHostsFile", &login.known_hosts) {
+    if files && let Some(known) = file("UserKnownHostsFile", &login.known_hosts) {
         line("HostKeyAlias", &login.host_key_alias);
         line("UserKnownHostsFile", &known);
     }
@@ -64,6 +62,11 @@ fn block(host: &Host<'_>, text: &mut Text) {
         if lower != name {
             names.push(lower);
         }
+    }
+    // Some are given the address: Colmena 0.4, and whoever copies it. One inside of a network may be
+    // that of another machine in another network.
+    if login.is_public {
+        names.push(address.to_string());
     }
     let _ = write!(text.text, "\nHost {}\n{lines}", names.join(" "));
     text.problems(machine, problems);

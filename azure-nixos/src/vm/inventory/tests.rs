@@ -103,8 +103,9 @@ fn two() -> Vec<Login> {
     ]
 }
 
-/// What Nix makes of a file, or `None` where there is no Nix.
-fn evaluate(text: &str) -> Option<Value> {
+/// What Nix makes of a file, or `None` where there is no Nix. Modules are given these options of
+/// `deployment`.
+fn evaluate(text: &str, options: &str) -> Option<Value> {
     if !have("nix-instantiate") {
         return None;
     }
@@ -113,7 +114,12 @@ fn evaluate(text: &str) -> Option<Value> {
     fs::write(nix.file("machines.nix"), text).unwrap();
     let output = nix
         .command("nix-instantiate")
-        .args(["--eval", "--strict", "--json", "machines.nix"])
+        .args(["--eval", "--strict", "--json", "-E"])
+        .arg(format!(
+            "builtins.mapAttrs \
+               (_: value: if builtins.isFunction value then value {{ options.deployment = {options}; }} else value) \
+               (import ./machines.nix)"
+        ))
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -132,13 +138,13 @@ fn ssh_config() {
 # ssh -F FILE NAME; or before the first Host of ~/.ssh/config: Include FILE
 # Nix takes it too: NIX_SSHOPTS=\"-F FILE\" nixos-rebuild switch --target-host NAME
 
-Host Db Db.a-b- db db.a-b-
+Host Db Db.a-b- db db.a-b- 20.0.0.2
     HostName 20.0.0.2
     Port 40022
     HostKeyAlias azure-nixos-Db
     UserKnownHostsFile /keys/known_hosts
 
-Host web-1 web-1.vms
+Host web-1 web-1.vms 20.0.0.1
     HostName 20.0.0.1
     Port 22
     User ada
@@ -162,26 +168,43 @@ fn colmena() {
     assert_eq!(
         body,
         r#"{
-  "Db" = {
+  "Db" = { options, ... }: {
     deployment = {
       targetHost = "20.0.0.2";
       targetPort = 40022;
       targetUser = null;
-      sshOptions = [ "-o" "HostKeyAlias=azure-nixos-Db" "-o" "UserKnownHostsFile=/keys/known_hosts" ];
       tags = [ "a(b)" "westus2" ];
+      ${if options.deployment ? sshOptions then "sshOptions" else null} = [ "-o" "HostKeyAlias=azure-nixos-Db" "-o" "UserKnownHostsFile=/keys/known_hosts" ];
     };
   };
-  "web-1" = {
+  "web-1" = { options, ... }: {
     deployment = {
       targetHost = "20.0.0.1";
       targetPort = 22;
       targetUser = "ada";
-      sshOptions = [ "-o" "IdentityFile=/keys/web-1" "-o" "IdentitiesOnly=yes" "-o" "HostKeyAlias=azure-nixos-web-1" "-o" "UserKnownHostsFile=/keys/known_hosts" ];
       tags = [ "vms" "westus2" ];
+      ${if options.deployment ? sshOptions then "sshOptions" else null} = [ "-o" "IdentityFile=/keys/web-1" "-o" "IdentitiesOnly=yes" "-o" "HostKeyAlias=azure-nixos-web-1" "-o" "UserKnownHostsFile=/keys/known_hosts" ];
     };
   };
 }
 "#
+    );
+}
+
+/// The options that decide what is in a module.
+const SSH_OPTIONS: &str = "{ sshOptions = { }; }";
+
+#[test]
+fn an_older_colmena_gets_no_option_that_it_does_not_know() {
+    let text = render(two(), InventoryFormat::Colmena);
+    let Some(read) = evaluate(&text.text, "{ targetHost = { }; }") else {
+        return;
+    };
+    assert_eq!(
+        read["Db"],
+        json!({ "deployment": {
+            "targetHost": "20.0.0.2", "targetPort": 40022, "targetUser": null, "tags": ["a(b)", "westus2"],
+        } })
     );
 }
 
@@ -246,12 +269,12 @@ fn nix_reads_what_was_meant() {
         // NixOps alone has no word for a user that is not known.
         let unknown = usize::from(format == InventoryFormat::NixOps);
         assert_eq!(text.warnings.len(), unknown, "{:?}", text.warnings);
-        let Some(read) = evaluate(&text.text) else {
+        let Some(read) = evaluate(&text.text, SSH_OPTIONS) else {
             return;
         };
         assert_eq!(read, expected, "{format}");
         // No machines are a file as well.
-        let nothing = evaluate(&render(Vec::new(), format).text).unwrap();
+        let nothing = evaluate(&render(Vec::new(), format).text, SSH_OPTIONS).unwrap();
         let none = if format == InventoryFormat::DeployRs {
             json!({ "nodes": {} })
         } else {
@@ -334,7 +357,7 @@ fn no_text_is_anything_but_text_to_nix() {
         .map(|name| (Name::Quoted(name.clone()), Expression::text(name)));
     let set = Expression::Set(set.collect());
     let both = Expression::options([("list", list), ("set", set)]);
-    let Some(read) = evaluate(&both.to_string()) else {
+    let Some(read) = evaluate(&both.to_string(), "{ }") else {
         return;
     };
     let set: serde_json::Map<String, Value> = names
@@ -415,10 +438,26 @@ fn ssh_reads_what_was_meant() {
             "/known hosts/50%",
         ];
         assert_eq!(odd, expected);
+        // Which file it opens it says before it connects, with a second backslash for each.
+        let mut command = Command::new("ssh");
+        let tried = command
+            .args(["-v", "-o", "ProxyCommand=false", "-F"])
+            .arg(config)
+            .arg("odd")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&tried.stderr);
+        assert!(
+            said.contains("identity file /my keys/100%\"\\\\ #'$x type -1"),
+            "{said}"
+        );
+        // By its address it is the same machine.
+        assert_eq!(ssh(config, "20.0.0.3", KEYWORDS), expected);
         for (name, address) in [
             ("web-1.vms", "20.0.0.1"),
             ("web-1.other", "20.0.0.4"),
             ("WEB-1.other", "20.0.0.4"),
+            ("20.0.0.4", "20.0.0.4"),
             ("Db", "20.0.0.2"),
             ("db", "20.0.0.2"),
             ("Db.a-b-", "20.0.0.2"),
@@ -556,7 +595,7 @@ fn a_path_that_cannot_be_said_is_left_out_aloud() {
         text.warnings
     );
     assert!(
-        !text.text.contains("keys") && text.text.contains("sshOptions = [ ];"),
+        !text.text.contains("/my keys") && text.text.contains("null} = [ ];"),
         "{}",
         text.text
     );
@@ -568,4 +607,51 @@ fn a_path_that_cannot_be_said_is_left_out_aloud() {
         "{}",
         text.text
     );
+}
+
+#[test]
+fn a_file_for_others_names_no_files_of_ours() {
+    let scope = Scope {
+        no_files: true,
+        ..Scope::default()
+    };
+    let inventory = select(two(), scope).unwrap();
+    for format in [
+        InventoryFormat::SshConfig,
+        InventoryFormat::Colmena,
+        InventoryFormat::DeployRs,
+        InventoryFormat::NixOps,
+    ] {
+        let text = inventory.render(format).unwrap().text;
+        assert!(
+            text.contains("20.0.0.1") && text.contains("--no-files\n"),
+            "{text}"
+        );
+        for ours in ["/keys", "HostKeyAlias", "IdentitiesOnly"] {
+            assert!(!text.contains(ours), "{ours}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_address_of_ipv6_is_warned_of_where_it_does_not_work() {
+    let machines = || vec![machine("g", "six", Some("2001:db8::1"))];
+    assert_eq!(
+        render(machines(), InventoryFormat::SshConfig)
+            .warnings
+            .len(),
+        0
+    );
+    for format in [
+        InventoryFormat::Colmena,
+        InventoryFormat::DeployRs,
+        InventoryFormat::NixOps,
+    ] {
+        let text = render(machines(), format);
+        assert!(
+            text.warnings[0].contains("six: ssh and Nix write"),
+            "{:?}",
+            text.warnings
+        );
+    }
 }
