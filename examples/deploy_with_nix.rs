@@ -59,7 +59,8 @@ async fn main() -> Result<()> {
     let hosts = place.path().join("hosts");
     inventory
         .render(InventoryFormat::SshConfig)?
-        .replace(&hosts)?;
+        .replace(&hosts)
+        .await?;
 
     // A server that is not run by root lets nobody else in. On Azure the file's own user does: "web-1".
     let me = run(Command::new("id").arg("-un")).await?;

@@ -81,7 +81,7 @@ pub(crate) async fn inventory(global: &Global, args: args::Inventory) -> Result<
     }
     match args.write {
         Some(file) => {
-            let what = if text.replace(&file)? {
+            let what = if text.replace(&file).await? {
                 "wrote"
             } else {
                 "nothing is new in"

@@ -109,11 +109,28 @@ fn one_list_for_everybody() {
         fs::read_to_string(key).unwrap().contains("PRIVATE KEY"),
         "{db}"
     );
-    // All that show-vm has is in it.
+    // All that show-vm has is in it, and nothing that scripts would not expect.
     let one = local(&["-o", "json", "show-vm", "-g", "b", "-n", "db"]).json();
-    for (name, value) in one.as_object().unwrap() {
+    let (one, all) = (one.as_object().unwrap(), db.as_object().unwrap());
+    for (name, value) in one {
         assert_eq!(&db[name], value, "{name}");
     }
+    let more: Vec<&String> = all.keys().filter(|name| !one.contains_key(*name)).collect();
+    assert_eq!(
+        more,
+        [
+            "aliases",
+            "host",
+            "host_key_alias",
+            "inventory_name",
+            "is_public",
+            "known_hosts",
+            "left_out",
+            "port",
+            "private_key",
+            "user",
+        ]
+    );
 
     let hosts = place.path("hosts");
     let written = good(&place, &["--write", "hosts"]);

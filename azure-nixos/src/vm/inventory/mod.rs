@@ -18,13 +18,14 @@ mod write;
 use std::fmt;
 use std::future::IntoFuture;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 
 use super::info::PowerState;
 use super::login::Login;
 use super::machines::Machines;
+use crate::blocking::blocking;
 use crate::quote::for_shell;
 use crate::{Error, ErrorKind, Result};
 
@@ -56,7 +57,7 @@ pub struct InventoryBuilder {
 ///     eprintln!("{warning}");
 /// }
 /// // ssh -F hosts web-1; NIX_SSHOPTS="-F hosts" nixos-rebuild switch --target-host web-1
-/// hosts.replace("hosts".as_ref())?;
+/// hosts.replace("hosts").await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -310,11 +311,13 @@ impl InventoryText {
     /// an error leaves the old one. A file with this content already is not touched. Returns whether it
     /// was written.
     ///
-    /// It blocks on the file system.
-    ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io).
-    pub fn replace(&self, file: &Path) -> Result<bool> {
-        write::replace(file, &self.text)
+    /// [`ErrorKind::Io`].
+    ///
+    /// # Cancellation
+    /// Once begun it is finished, also when this is dropped.
+    pub async fn replace(&self, file: impl Into<PathBuf>) -> Result<bool> {
+        let (file, text) = (file.into(), self.text.clone());
+        blocking(move || write::replace(&file, &text)).await
     }
 }
