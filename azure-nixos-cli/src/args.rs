@@ -104,6 +104,14 @@ const LIST_VMS_JSON: &str = "\
 On a terminal a table; elsewhere the same columns with tabs between them and no heading: name, group, location, \
 size, state, address. With -o json, one object: machines, a list of what show-vm prints.";
 
+const INVENTORY_JSON: &str = "\
+Prints the machines that run as what others read: blocks of Host for `ssh -F FILE` or Include, with which \
+NIX_SSHOPTS=\"-F FILE\" lets nixos-rebuild --target-host and nix copy in; modules for Colmena and for NixOps 2; \
+nodes for deploy-rs; or, as with -o json, one object: machines, a list of all of them, each what show-vm prints and \
+inventory_name, aliases, host, is_public, port, user, private_key, known_hosts, host_key_alias and left_out, the reason \
+for which the other formats do not have it. A name that two groups have becomes NAME.GROUP. Windows and machines without \
+an address are left out, and standard error says so; a machine that was named and cannot be in it is an error.";
+
 const MACHINE_JSON: &str = "\
 With -o json, one object: vm_id, name, resource_group, location, zone, size, provisioning_state, power_state, \
 public_ips, private_ips, admin_username, image_id, disks, tags, made_here, boot_diagnostics.";
@@ -131,6 +139,9 @@ pub(crate) enum Command {
     /// List machines, whoever made them
     #[command(after_help = LIST_VMS_JSON)]
     ListVms(ListVms),
+    /// Print how to log into machines, for ssh, nixos-rebuild, Colmena, deploy-rs or NixOps
+    #[command(after_help = INVENTORY_JSON)]
+    Inventory(Inventory),
     /// Show a machine
     #[command(after_help = MACHINE_JSON)]
     ShowVm(ShowVm),
@@ -256,6 +267,43 @@ pub(crate) struct ListVms {
     /// Resource group [default: all of the subscription]
     #[arg(short = 'g', long, value_name = "GROUP")]
     pub(crate) resource_group: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Inventory {
+    /// Machines: NAME, or NAME.GROUP where two groups have the name [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Resource group [default: all of the subscription]
+    #[arg(short = 'g', long, value_name = "GROUP")]
+    pub(crate) resource_group: Option<String>,
+    /// For whom [default: ssh-config, or json with -o json]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<InventoryFormat>,
+    /// Also machines that do not run, as long as they have an address
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Name no private key and no file of known hosts of yours: for a file that others use too
+    #[arg(long)]
+    pub(crate) no_files: bool,
+    /// Write it to a file, in one step, and leave the file alone when nothing is new; a command that
+    /// fails leaves the old content, which a redirection would not
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InventoryFormat {
+    /// OpenSSH: ssh, nixos-rebuild, nix copy
+    SshConfig,
+    /// Modules with deployment.targetHost and more
+    Colmena,
+    /// nodes, without their profiles
+    DeployRs,
+    /// A network for NixOps 2
+    Nixops,
+    /// One object
+    Json,
 }
 
 /// Which machine is meant.
@@ -615,6 +663,7 @@ mod tests {
             "boot-vm -g g -i i -n n --role Reader --scope /subscriptions/s",
             "boot-vm -g g -i i -n n --custom-data a --shell-var a=b",
             "show-vm -n n",
+            "inventory --format yaml",
             "resize -g g -n n",
             "serial-log -g g -n n --tail -1",
             "inspect f --local --subscription x",

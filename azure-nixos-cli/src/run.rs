@@ -36,6 +36,7 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
         Command::UploadImage(args) => commands::upload_image(global, *args, console).await,
         Command::BootVm(args) => commands::boot_vm(global, *args, console).await,
         Command::ListVms(args) => commands::list_vms(global, &args).await,
+        Command::Inventory(args) => commands::inventory(global, args).await,
         Command::ShowVm(args) => commands::show_vm(global, args.vm).await,
         Command::Start(args) => commands::start(global, args.vm, console).await,
         Command::Stop(args) => commands::stop(global, args, console).await,

@@ -42,6 +42,7 @@
 //! | make a managed disk from a disk image | [`image::DiskUpload`] |
 //! | make a machine from an image | [`VmBuilder`], [`vm::ImageReference`], [`vm::SshKey`] |
 //! | find, start, stop, resize and delete machines, read their serial logs | [`vm::Machines`], [`vm::Machine`] |
+//! | let ssh, `nixos-rebuild`, Colmena, deploy-rs or NixOps find the machines | [`vm::Machines::inventory`], [`vm::InventoryFormat`] |
 //! | write a disk to an access URL | [`VhdUploader`], [`SasUrl`], [`upload::SasSource`] |
 //! | look into a disk image before anything is sent | [`disk::inspect`], [`disk::DiskImage`] |
 //! | upload from a format that is not known here | [`disk::DiskSource`] |

@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 
 use azure_nixos::Azure;
 use azure_nixos::azure::{Cloud, Transport};
-use azure_nixos_emulator::Emulator;
+use azure_nixos_emulator::{Emulator, EmulatorBuilder};
 use tempfile::TempDir;
+
+pub use ssh_server::SshServer;
+
+mod ssh_server;
 
 /// What an example's `main` returns.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -30,13 +34,21 @@ impl LocalAzure {
     /// # Errors
     /// When no temporary directory can be made, or the local Azure does not start in it.
     pub async fn start() -> Result<Self> {
+        Self::start_with(|settings| settings).await
+    }
+
+    /// The same, with settings of one's own.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        settings: impl FnOnce(EmulatorBuilder) -> EmulatorBuilder,
+    ) -> Result<Self> {
         let place = tempfile::Builder::new()
             .prefix("azure-nixos-example-")
             .tempdir()?;
-        let emulator = Emulator::builder()
-            .state_dir(place.path().join("azure"))
-            .start()
-            .await?;
+        let builder = Emulator::builder().state_dir(place.path().join("azure"));
+        let emulator = settings(builder).start().await?;
         let transport = Transport::builder()
             .ca_certificates(emulator.ca_pem().as_bytes())?
             .build()?;

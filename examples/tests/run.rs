@@ -1,7 +1,8 @@
 //! Every example runs to its end and says what it should.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -43,6 +44,47 @@ fn boot_vm() {
         text.lines()
             .any(|line| line.starts_with("ssh ") && line.contains("nixos@")),
         "{text}"
+    );
+}
+
+/// Whether programs can be had. One that cannot fails the test, unless `AZURE_NIXOS_MISSING_TOOLS` names
+/// it: `tests/run` installs them, or says which are missing.
+fn have(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let places: Vec<PathBuf> = std::env::split_paths(&path).chain(sbin).collect();
+    let missing = std::env::var("AZURE_NIXOS_MISSING_TOOLS").unwrap_or_default();
+    programs.iter().all(|program| {
+        let there = places.iter().any(|place| place.join(program).is_file());
+        let excused = missing.split_whitespace().any(|one| one == *program);
+        assert!(
+            there || excused,
+            "{program} is not installed: `tests/run` installs it, or skips this test"
+        );
+        if !there {
+            eprintln!("SKIPPED for want of {program}: this test shows nothing");
+        }
+        there
+    })
+}
+
+#[test]
+fn deploy_with_nix() {
+    if !have(&["sshd", "ssh-keygen", "nix-build"]) {
+        return;
+    }
+    let text = run(env!("CARGO_BIN_EXE_deploy_with_nix"));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    // The server's side of the connection is loopback: the way there leads through the machine's address.
+    assert!(lines[0].starts_with("logged in: 127.0.0.1 "), "{text}");
+    assert_eq!(
+        lines[1..],
+        [
+            "switch to hello",
+            "switch to hello again",
+            "the machine says: hello again",
+        ]
     );
 }
 

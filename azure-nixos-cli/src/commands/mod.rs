@@ -12,6 +12,7 @@ mod emulator;
 #[cfg(feature = "local")]
 mod emulator_env;
 mod inspect;
+mod inventory;
 mod list_vms;
 mod serial_log;
 mod show_vm;
@@ -28,6 +29,7 @@ pub(crate) use demo::demo;
 #[cfg(feature = "local")]
 pub(crate) use emulator::emulator;
 pub(crate) use inspect::inspect;
+pub(crate) use inventory::inventory;
 pub(crate) use list_vms::list_vms;
 pub(crate) use serial_log::serial_log;
 pub(crate) use show_vm::show_vm;

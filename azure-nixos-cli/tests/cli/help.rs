@@ -10,6 +10,7 @@ fn help_of_everything() {
         "upload-image",
         "boot-vm",
         "list-vms",
+        "inventory",
         "show-vm",
         "start",
         "stop",

@@ -19,6 +19,7 @@ mod emulator;
 mod faults;
 mod formats;
 mod help;
+mod inventory;
 mod machines;
 mod mistakes;
 mod nix;

@@ -40,7 +40,7 @@ mod output;
 mod plan;
 mod preflight;
 mod process;
-mod quote;
+pub(crate) mod quote;
 mod root;
 mod run;
 mod show;

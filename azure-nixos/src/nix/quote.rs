@@ -8,15 +8,19 @@ use std::fmt::Write as _;
 use crate::{Error, ErrorKind, Result};
 
 /// A Nix string literal, quotes included.
-pub(super) fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     let mut literal = String::with_capacity(text.len() + 2);
     literal.push('"');
     for character in text.chars() {
-        // Only `${` begins an interpolation, but a `$` may be followed by one after joining.
-        if matches!(character, '"' | '\\' | '$') {
-            literal.push('\\');
+        match character {
+            // Only `${` begins an interpolation, but a `$` may be followed by one after joining.
+            '"' | '\\' | '$' => literal.extend(['\\', character]),
+            // Nix reads a bare carriage return as a line feed.
+            '\r' => literal.push_str("\\r"),
+            '\n' => literal.push_str("\\n"),
+            '\t' => literal.push_str("\\t"),
+            other => literal.push(other),
         }
-        literal.push(character);
     }
     literal.push('"');
     literal

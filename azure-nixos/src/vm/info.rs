@@ -9,6 +9,9 @@ use crate::arm::compute::Existing;
 use crate::arm::{Location, ResourceId};
 use crate::{Error, ErrorKind, Result};
 
+/// The port of ssh.
+pub(super) const SSH: u16 = 22;
+
 /// Whether a machine runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -111,8 +114,15 @@ pub struct MachineInfo {
     pub public_ips: Vec<String>,
     /// The addresses in its own network.
     pub private_ips: Vec<String>,
+    /// `Linux` or `Windows`, in the service's own word.
+    pub os_type: Option<String>,
     /// The user that was made with it.
     pub admin_username: Option<String>,
+    /// The keys that were given to that user, as lines of `authorized_keys`.
+    pub ssh_public_keys: Vec<String>,
+    /// The port of ssh at its public address: 22 on Azure. Machines of a local Azure may have it
+    /// elsewhere, or nowhere, when they answer nobody: that is `None`.
+    pub ssh_port: Option<u16>,
     /// The image that it was made from; `None` for one of the marketplace, or a disk.
     pub image_id: Option<ResourceId>,
     /// Its disks, the one that it boots from first.
@@ -160,10 +170,21 @@ impl MachineInfo {
             power_state: power_state(machine),
             public_ips: addresses.public(machine),
             private_ips: addresses.private(machine),
+            os_type: storage
+                .os_disk
+                .as_ref()
+                .and_then(|disk| disk.os_type.clone()),
             admin_username: own
                 .os_profile
                 .as_ref()
                 .and_then(|os| os.admin_username.clone()),
+            ssh_public_keys: own
+                .os_profile
+                .iter()
+                .flat_map(|os| &os.linux_configuration.ssh.public_keys)
+                .filter_map(|key| key.key_data.clone())
+                .collect(),
+            ssh_port: ssh_port(machine),
             image_id: storage
                 .image_reference
                 .as_ref()
@@ -189,6 +210,24 @@ impl MachineInfo {
 pub(super) fn power_state(machine: &Existing) -> PowerState {
     let view = machine.properties.instance_view.as_ref();
     PowerState::from_code(view.and_then(|view| view.power()))
+}
+
+/// The port of ssh. The instance view of a machine of a local Azure says where it is not 22: this
+/// host may have that port taken, or nothing may answer for the machine.
+pub(super) fn ssh_port(machine: &Existing) -> Option<u16> {
+    let Some(view) = &machine.properties.instance_view else {
+        return Some(SSH);
+    };
+    if view.displayed("LocalAzure/answersNobody").next().is_some() {
+        return None;
+    }
+    // In words: `port 22 of 127.32.0.1 is reached at 127.32.0.1:40022`.
+    let moved = view.displayed("LocalAzure/portMoved").find_map(|text| {
+        let (port, there) = text.strip_prefix("port ")?.split_once(' ')?;
+        let there = there.rsplit_once(':')?.1;
+        (port.parse() == Ok(SSH)).then(|| there.parse().ok())?
+    });
+    Some(moved.unwrap_or(SSH))
 }
 
 /// Whether what the serial console says is kept.
@@ -225,6 +264,35 @@ mod tests {
         ] {
             assert_eq!(PowerState::from_code(code), state);
         }
+    }
+
+    #[test]
+    fn the_port_of_ssh_is_where_the_machine_says() {
+        let port = |statuses: serde_json::Value| {
+            let view =
+                serde_json::json!({ "properties": { "instanceView": { "statuses": statuses } } });
+            ssh_port(&serde_json::from_value(view).unwrap())
+        };
+        let moved = |text: &str| {
+            serde_json::json!([
+                { "code": "PowerState/running", "displayStatus": "VM running" },
+                { "code": "LocalAzure/portMoved", "displayStatus": "port 80 of 127.32.0.4 is reached at 127.32.0.4:8080" },
+                { "code": "LocalAzure/portMoved", "displayStatus": text },
+            ])
+        };
+        assert_eq!(port(serde_json::json!([])), Some(22));
+        assert_eq!(
+            port(moved(
+                "port 22 of 127.32.0.4 is reached at 127.32.0.4:40022"
+            )),
+            Some(40022)
+        );
+        assert_eq!(port(moved("another port")), Some(22));
+        assert_eq!(
+            port(serde_json::json!([{ "code": "LocalAzure/answersNobody" }])),
+            None
+        );
+        assert_eq!(ssh_port(&Existing::default()), Some(22));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::addresses::{AT_A_TIME, Addresses};
 use super::change::{Action, MachineChange};
 use super::delete::MachineDelete;
-use super::info::{MachineInfo, power_state};
+use super::info::{MachineInfo, power_state, ssh_port};
+use super::login::{LoginBuilder, LoginsBuilder};
 use super::serial_log::SerialLogBuilder;
 use crate::arm::compute::Existing;
 use crate::arm::{Client, Named, ResourceId, nearest};
@@ -83,6 +84,7 @@ impl Machines {
                 let mut info = MachineInfo::new(machine, &addresses)?;
                 if let Some(state) = states.get(&info.id) {
                     info.power_state = power_state(state);
+                    info.ssh_port = ssh_port(state);
                 }
                 Ok(info)
             })
@@ -105,6 +107,12 @@ impl Machines {
     /// Safe to drop: nothing is changed.
     pub async fn get(&self, group: &str, name: &str) -> Result<MachineInfo> {
         self.machine(group, name).info().await
+    }
+
+    /// How to log into the machines of a group, or of the whole subscription, in the order of
+    /// [`list`](Self::list).
+    pub fn logins(&self, group: Option<&str>) -> LoginsBuilder {
+        LoginsBuilder::new(self.clone(), group.map(str::to_owned))
     }
 
     /// A machine to do something with. Nothing is asked yet.
@@ -169,6 +177,11 @@ impl Machine {
         MachineDelete::new(&self.azure, self.group.clone(), self.name.clone())
     }
 
+    /// How to log into it.
+    pub fn login(&self) -> LoginBuilder {
+        LoginBuilder::new(self.clone())
+    }
+
     /// Reads what its serial console has said.
     pub fn serial_log(&self) -> SerialLogBuilder {
         SerialLogBuilder::new(&self.azure, self.group.clone(), self.name.clone())
@@ -227,10 +240,11 @@ pub(super) async fn not_found(client: &Client, group: &str, name: &str) -> Error
         return error;
     };
     let names = others.iter().filter_map(|other| other.name.as_deref());
-    error.with_hint(hint(name, names.collect()))
+    error.with_hint(hint(name, names.collect(), "the group has"))
 }
 
-fn hint(name: &str, mut names: Vec<&str>) -> String {
+/// What else may have been meant. `who` says before the names whose they are.
+pub(super) fn hint(name: &str, mut names: Vec<&str>, who: &str) -> String {
     let wanted = name.to_ascii_lowercase();
     let folded: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     let close = nearest(&wanted, folded.iter().map(String::as_str));
@@ -254,7 +268,7 @@ fn hint(name: &str, mut names: Vec<&str>) -> String {
     } else {
         String::new()
     };
-    format!("the group has {}{more}", names.join(", "))
+    format!("{who} {}{more}", names.join(", "))
 }
 
 /// The machines again, with their power states, by their ids.
@@ -310,15 +324,18 @@ mod tests {
     #[test]
     fn a_name_that_is_close_is_offered() {
         let names = || vec!["web-1", "web-2", "Database"];
-        assert_eq!(hint("wbe-1", names()), "did you mean web-1?");
-        assert_eq!(hint("DATABSAE", names()), "did you mean Database?");
+        assert_eq!(hint("wbe-1", names(), "there are"), "did you mean web-1?");
         assert_eq!(
-            hint("base", names()),
-            "the group has Database, web-1, web-2"
+            hint("DATABSAE", names(), "there are"),
+            "did you mean Database?"
         );
-        assert!(hint("x", Vec::new()).starts_with("there is no machine"));
+        assert_eq!(
+            hint("base", names(), "there are"),
+            "there are Database, web-1, web-2"
+        );
+        assert!(hint("x", Vec::new(), "there are").starts_with("there is no machine"));
         let many: Vec<String> = (0..12).map(|n| format!("machine-number-{n:02}")).collect();
-        let text = hint("x", many.iter().map(String::as_str).collect());
+        let text = hint("x", many.iter().map(String::as_str).collect(), "there are");
         assert!(text.ends_with(" and 2 more"), "{text}");
     }
 

@@ -16,7 +16,9 @@ mod explain;
 mod identity;
 mod image;
 mod info;
+mod inventory;
 mod keys;
+mod login;
 mod machine;
 mod machines;
 mod make;
@@ -38,7 +40,11 @@ pub use delete::{DeletePlan, DeletedMachine, MachineDelete, Stays, Thing};
 pub use identity::Identity;
 pub use image::ImageReference;
 pub use info::{MachineDisk, MachineInfo, PowerState};
+pub use inventory::{
+    Inventory, InventoryBuilder, InventoryFormat, InventoryMachine, InventoryText, LeftOut,
+};
 pub use keys::SshKey;
+pub use login::{Login, LoginBuilder, LoginsBuilder};
 pub use machine::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, SecurityType, Spot};
 pub use machines::{Machine, Machines};
 pub use serial_log::{SerialLog, SerialLogBuilder, SerialPart};

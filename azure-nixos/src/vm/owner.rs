@@ -15,6 +15,9 @@ const RUN_TAG: &str = "azure-nixos-run";
 /// The tag on the machines of a fleet; its value is the fleet's name.
 const FLEET_TAG: &str = "azure-nixos-fleet";
 
+/// The tag that says as whom to log into a machine with users of its own, of which Azure knows none.
+pub(crate) const USER_TAG: &str = "azure-nixos-user";
+
 /// For whom something is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {

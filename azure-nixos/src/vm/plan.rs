@@ -1,12 +1,13 @@
 //! [`Plan`]: machines that can be made, down to the last name. It asks nothing and changes nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::identity;
 use super::machine::{MachineOptions, SecurityType};
 use super::network::{Connection, SharedNetwork};
 use super::origin::{Origin, OriginKind};
-use super::owner::Owner;
+use super::owner::{Owner, USER_TAG};
 use super::provisioning::Told;
 use super::sizes::{Catalogue, Needs};
 use crate::arm::ResourceId;
@@ -111,7 +112,7 @@ impl Plan {
         let spot = machine.spot;
         VirtualMachine {
             location: self.place.location.to_string(),
-            tags: one.owner.tags(),
+            tags: self.machine_tags(one),
             zones: machine.zone.iter().cloned().collect(),
             identity: self.identity.as_ref().map(identity::Plan::describe),
             properties: VirtualMachineProperties {
@@ -155,6 +156,15 @@ impl Plan {
             },
             ..VirtualMachine::default()
         }
+    }
+
+    /// A machine without a first boot has no place where Azure keeps its user.
+    fn machine_tags(&self, one: &One) -> BTreeMap<String, String> {
+        let mut tags = one.owner.tags();
+        if let (None, Some(user)) = (&self.login.provisioned, &self.login.user) {
+            tags.insert(USER_TAG.to_owned(), user.clone());
+        }
+        tags
     }
 
     fn os_disk(&self, copy: Option<ResourceId>) -> OsDisk {

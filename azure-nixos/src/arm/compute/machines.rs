@@ -79,12 +79,36 @@ pub(crate) struct VmDisk {
     pub(crate) managed_disk: Option<Image>,
     #[serde(rename = "diskSizeGB")]
     pub(crate) disk_size_gb: Option<u64>,
+    pub(crate) os_type: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Os {
     pub(crate) admin_username: Option<String>,
+    #[serde(deserialize_with = "super::super::null_is_default")]
+    pub(crate) linux_configuration: Linux,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Linux {
+    #[serde(deserialize_with = "super::super::null_is_default")]
+    pub(crate) ssh: Ssh,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Ssh {
+    #[serde(deserialize_with = "super::super::null_is_default")]
+    pub(crate) public_keys: Vec<AuthorizedKey>,
+}
+
+/// A key that may log in, as a line of `authorized_keys`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct AuthorizedKey {
+    pub(crate) key_data: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -128,9 +152,10 @@ pub(crate) struct View {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct Status {
     pub(crate) code: Option<String>,
+    pub(crate) display_status: Option<String>,
 }
 
 impl View {
@@ -140,6 +165,14 @@ impl View {
             let (kind, state) = status.code.as_deref()?.split_once('/')?;
             kind.eq_ignore_ascii_case("PowerState").then_some(state)
         })
+    }
+
+    /// What the statuses of this code say to people.
+    pub(crate) fn displayed<'a>(&'a self, code: &'a str) -> impl Iterator<Item = &'a str> {
+        self.statuses
+            .iter()
+            .filter(move |status| status.code.as_deref() == Some(code))
+            .map(|status| status.display_status.as_deref().unwrap_or_default())
     }
 }
 

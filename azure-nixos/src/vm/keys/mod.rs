@@ -286,7 +286,8 @@ pub(crate) fn default_directory() -> Result<PathBuf> {
         })
 }
 
-fn home() -> Option<PathBuf> {
+/// The home directory of whoever runs this.
+pub(super) fn home() -> Option<PathBuf> {
     std::env::var_os("HOME")
         .filter(|home| !home.is_empty())
         .map(PathBuf::from)
