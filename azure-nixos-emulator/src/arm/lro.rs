@@ -632,7 +632,8 @@ impl Context<'_> {
         changed
     }
 
-    /// Ends everything that is due, in the order in which it was due. Says whether anything changed.
+    /// Ends everything that is due, in the order in which it was due, what waits for others last. Says
+    /// whether anything changed.
     fn end_due(&mut self) -> bool {
         let mut changed = disks::expire_accesses(self) | vms::follow_machines(self);
         let before = self.state.operations.len();
