@@ -30,5 +30,7 @@ mod relocated;
 mod resume;
 mod road;
 mod secrets;
+mod ssh;
+mod sshd;
 mod tools;
 mod undo;
