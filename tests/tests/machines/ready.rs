@@ -97,7 +97,7 @@ async fn ssh_is_waited_for_and_the_console_says_which_keys_are_the_machines() {
     assert_eq!(vm.known_hosts, [format!("{host} {HOST_KEY}")]);
     assert_eq!(
         vm.host_key_fingerprints,
-        ["SHA256:UCUiLr7Pjs9wFFMDByLgc3NrtdU344OgUM45wZPcIQ8 (ED25519)"]
+        ["SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ (ED25519)"]
     );
     assert_eq!(vm.ssh_command, Some(command));
     assert!(vm.notes.is_empty(), "{:?}", vm.notes);
@@ -279,6 +279,7 @@ async fn a_login_is_known_afterwards() {
         .id
         .clone()
         .unwrap();
+    place.machine("web").deallocate().await.unwrap();
     let copy = ImageReference::parse(disk.as_str()).unwrap();
     let copy = VmBuilder::new(&place.local.azure, "vms", "copy", copy).admin_username("ada");
     let copy = copy.await.unwrap();
