@@ -62,13 +62,40 @@ can_install_packages() {
     has apt-get && { [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }; }
 }
 
+# Debian's openssh-server starts a server for everybody, now and at each start. The tests start one of their
+# own, so the service is masked before it is there: whoever wants it says `systemctl unmask ssh`.
+without_ssh_service() {
+    local unit
+    as_root mkdir -p /etc/systemd/system || return 1
+    for unit in ssh.service ssh.socket; do
+        [ -e "/etc/systemd/system/$unit" ] || [ -L "/etc/systemd/system/$unit" ] ||
+            as_root ln -s /dev/null "/etc/systemd/system/$unit" || return 1
+    done
+    # What starts services without systemd asks this program, and takes 101 for no.
+    [ -e /usr/sbin/policy-rc.d ] || {
+        printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null &&
+            as_root chmod +x /usr/sbin/policy-rc.d && policy_is_ours=yes
+    }
+}
+
 # install_packages PACKAGE...: from Debian or Ubuntu. The callers look again for what they need.
 install_packages() {
     can_install_packages || return 0
+    local package policy_is_ours='' wanted=()
+    for package in "$@"; do
+        if [ "$package" = openssh-server ] && ! without_ssh_service; then
+            say "openssh-server is left out: its service could not be kept from starting"
+        else
+            wanted+=("$package")
+        fi
+    done
+    [ ${#wanted[@]} != 0 ] || return 0
+    set -- "${wanted[@]}"
     say "installing: $*"
     as_root apt-get -qq update >&2 || say "the package lists could not be renewed; trying with the old ones"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2 ||
         say "apt-get could not install: $*"
+    [ -z "$policy_is_ours" ] || as_root rm -f /usr/sbin/policy-rc.d
 }
 
 # require_command COMMAND PACKAGE...: something that nothing works without.

@@ -1,5 +1,6 @@
 //! What may be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::boot_args::BootVm;
@@ -84,8 +85,14 @@ bytes_sent, bytes_resumed, bytes_skipped, requests, retries, integrity, verified
 
 const BOOT_VM_JSON: &str = "\
 With -o json, one object: vm_id, name, location, zone, size, security_type, public_ip, public_ipv6, private_ip, \
-admin_username, ssh_private_key (when it was made), ssh_command, principal_id, warnings. With --count, one object: \
+admin_username, ssh_private_key (when it was made), ssh_command, principal_id, ready (created, running, ssh), \
+host_key_fingerprints and known_hosts (of the serial log), notes, warnings. With --count, one object: \
 machines, a list of those, and warnings.";
+
+const SSH_STATUS: &str = "\
+The exit status is that of ssh: that of the command, or 255 when ssh itself failed. Host keys are checked against what \
+the serial log of the machine shows, and kept in ~/.ssh/azure-nixos/known_hosts; where it shows none, the key that \
+answers first is taken for the machine's, and that is said. What else ~/.ssh/config sets counts.";
 
 const UPLOAD_VHD_JSON: &str = "\
 With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, bytes_resumed, bytes_skipped, \
@@ -136,6 +143,9 @@ pub(crate) enum Command {
     /// Make and start a machine from an image
     #[command(after_help = BOOT_VM_JSON)]
     BootVm(Box<BootVm>),
+    /// Log into a machine with ssh, or run a command on it
+    #[command(after_help = SSH_STATUS)]
+    Ssh(Ssh),
     /// List machines, whoever made them
     #[command(after_help = LIST_VMS_JSON)]
     ListVms(ListVms),
@@ -320,6 +330,24 @@ pub(crate) struct WhichVm {
         value_name = "NAME"
     )]
     pub(crate) name: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Ssh {
+    #[command(flatten)]
+    pub(crate) vm: WhichVm,
+    /// As whom [default: the user that the machine was made with]
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Private key [default: that of the machine, from ~/.ssh/azure-nixos or ~/.ssh, else what ssh finds]
+    #[arg(short = 'i', long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Port [default: 22, or where a local Azure has it]
+    #[arg(short = 'p', long)]
+    pub(crate) port: Option<u16>,
+    /// Command to run in place of a shell, handed over as ssh does: the words are joined with blanks
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Clone, Debug, Args)]

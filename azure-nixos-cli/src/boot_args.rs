@@ -1,8 +1,9 @@
 //! What may be typed for `boot-vm`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, SecurityType};
+use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, Readiness, SecurityType};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser};
 
@@ -47,6 +48,8 @@ pub(crate) struct BootVm {
     pub(crate) identity: IdentityArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 // The help below says the number in words.
@@ -157,10 +160,60 @@ pub(crate) struct DataArgs {
     pub(crate) no_agent: bool,
 }
 
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Readiness")]
+pub(crate) struct WaitArgs {
+    /// When it is ready: created (Azure has made it), running, or ssh (an ssh server answers) [default:
+    /// ssh where port 22 can be reached from here, else running]
+    #[arg(long, value_name = "WHEN", value_parser = from_str::<Readiness>)]
+    pub(crate) wait: Option<Readiness>,
+    /// How long that may take, in seconds, or as 90s, 10m, 1h; a machine that is late is kept, and the
+    /// end of its serial console shown [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) wait_timeout: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("{text:?} is no time; pass seconds, or a number with s, m or h behind it");
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let seconds: u64 = match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
 /// Reads a word of the library's; Clap shows one sentence, so the hint goes into it.
 fn from_str<T: std::str::FromStr<Err = azure_nixos::Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: azure_nixos::Error| {
         let hint = error.hint().unwrap_or_default();
         format!("{error}; {hint}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("10m", 600),
+            ("1h", 3600),
+            ("0", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "m", "-1", "1d", "1.5m", "10 m", "99999999999"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -35,6 +35,7 @@ pub(crate) async fn run(cli: Cli, console: &Console) -> u8 {
     let result = match cli.command {
         Command::UploadImage(args) => commands::upload_image(global, *args, console).await,
         Command::BootVm(args) => commands::boot_vm(global, *args, console).await,
+        Command::Ssh(args) => commands::ssh(global, args).await,
         Command::ListVms(args) => commands::list_vms(global, &args).await,
         Command::Inventory(args) => commands::inventory(global, args).await,
         Command::ShowVm(args) => commands::show_vm(global, args.vm).await,

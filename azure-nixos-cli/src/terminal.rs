@@ -4,6 +4,8 @@
 //! characters: they move the cursor over what was printed, change titles, and make some terminals
 //! type. Lines, tabs and colours stay; the rest is shown as signs.
 
+use azure_nixos::quote::visible;
+
 /// The longest sequence that sets colours and is let through; longer ones are not seen in practice.
 const LONGEST: usize = 40;
 
@@ -113,20 +115,6 @@ impl Harmless {
     /// Shows a sequence that is not let through.
     fn give_up(&mut self, shown: &mut String) {
         shown.extend(self.sequence.drain(..).map(visible));
-    }
-}
-
-/// A character that a terminal only shows.
-fn visible(c: char) -> char {
-    match c {
-        '\n' | '\t' | '\r' => c,
-        // The pictures of the control characters are in their order.
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{2400}'),
-        '\u{7f}' => '\u{2421}',
-        '\u{80}'..='\u{9f}' => char::REPLACEMENT_CHARACTER,
-        // Those that turn the direction of writing make one text look like another.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
-        c => c,
     }
 }
 

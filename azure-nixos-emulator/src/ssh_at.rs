@@ -213,6 +213,11 @@ impl Doors {
         }
     }
 
+    /// Whether a server stands for a machine.
+    pub(crate) fn answers(&self, name: &str) -> bool {
+        self.target(name).is_some()
+    }
+
     /// The ports of a machine that are not where they should be, in words.
     pub(crate) fn moved_ports(&self, machine: &str) -> Vec<String> {
         self.open()

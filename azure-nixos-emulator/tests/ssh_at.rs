@@ -125,8 +125,16 @@ async fn a_machine_is_reached_while_it_may_be() {
     let ssh = async |name: &'static str| ssh_of(&client, name).await;
     let is_web = Some("web".to_owned());
     assert_eq!(who(ssh("web").await), is_web);
-    // The rule has nobody for this one.
+    // The rule has nobody for this one, which it says by itself.
     assert_eq!(who(ssh("db").await), None);
+    let answers_nobody = async |name: &'static str| {
+        let view = format!("{}/instanceView", vm("rg", name));
+        let view = client.get(&view, COMPUTE).await.body;
+        let statuses = view["statuses"].as_array().unwrap().clone();
+        let mut codes = statuses.iter().map(|status| &status["code"]);
+        codes.any(|code| code == "LocalAzure/answersNobody")
+    };
+    assert!(answers_nobody("db").await && !answers_nobody("web").await);
     assert_ne!(ssh("web").await.ip(), ssh("db").await.ip());
 
     // A connection ends with the machine's run.
@@ -197,8 +205,7 @@ async fn machines_answer_for_themselves_or_not_at_all() {
     emulator.stop().await;
 }
 
-/// sshd, where it is installed. Its absence is no error, unlike that of other programs: Debian's
-/// package starts a server for everybody, so that it is not to be installed for a test, and what is
+/// sshd, where it is installed. Its absence is no error here, unlike that of other programs: what is
 /// shown with it the test above shows too.
 fn sshd() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

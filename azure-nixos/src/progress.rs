@@ -47,6 +47,8 @@ pub enum Phase {
     Deleting,
     /// The machine exists; what it is like is being asked.
     Waiting,
+    /// The machine runs; it is waited for until ssh answers.
+    WaitingForSsh,
     /// Something failed or was cancelled, and what was made is taken away again.
     Undoing,
     /// Done, well or not.
@@ -75,6 +77,7 @@ impl Phase {
             Self::ChangingVm => "changing machine",
             Self::Deleting => "deleting",
             Self::Waiting => "waiting",
+            Self::WaitingForSsh => "waiting for ssh",
             Self::Undoing => "undoing",
             Self::Done => "done",
         }

@@ -1,4 +1,4 @@
-//! Text as a shell reads it, for commands that are shown to be copied.
+//! Text as a shell reads it, for commands that are shown to be copied, and as a terminal may be shown it.
 
 use std::path::Path;
 
@@ -32,6 +32,29 @@ pub(crate) fn path_for_shell(path: &Path) -> String {
 /// The text in single quotes, whatever it is.
 pub(crate) fn in_quotes(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A character that a terminal only shows, in the place of one that it would obey. The ends of lines
+/// and tabs stay.
+///
+/// ```
+/// use azure_nixos::quote::visible;
+///
+/// let shown: String = "bell\u{7}\n".chars().map(visible).collect();
+/// assert_eq!(shown, "bell\u{2407}\n");
+/// ```
+#[must_use]
+pub fn visible(c: char) -> char {
+    match c {
+        '\n' | '\t' | '\r' => c,
+        // The pictures of the control characters are in their order.
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{2400}'),
+        '\u{7f}' => '\u{2421}',
+        '\u{80}'..='\u{9f}' => char::REPLACEMENT_CHARACTER,
+        // Those that turn the direction of writing make one text look like another.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
 }
 
 #[cfg(test)]

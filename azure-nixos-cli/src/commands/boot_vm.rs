@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use azure_nixos::VmBuilder;
-use azure_nixos::vm::{BootedFleet, BootedVm, Identity, ImageReference, Spot, SshKey};
+use azure_nixos::vm::{BootedFleet, BootedVm, Identity, ImageReference, Readiness, Spot, SshKey};
 use serde::Serialize;
 
 use crate::args::{Format, Global};
@@ -28,6 +28,10 @@ pub(crate) struct Shown {
     ssh_private_key: Option<String>,
     ssh_command: Option<String>,
     principal_id: Option<String>,
+    ready: &'static str,
+    host_key_fingerprints: Vec<String>,
+    known_hosts: Vec<String>,
+    notes: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -50,6 +54,10 @@ impl Shown {
                 .map(|path| path.display().to_string()),
             ssh_command: vm.ssh_command.clone(),
             principal_id: vm.principal_id.clone(),
+            ready: vm.ready.as_str(),
+            host_key_fingerprints: vm.host_key_fingerprints.clone(),
+            known_hosts: vm.known_hosts.clone(),
+            notes: vm.notes.clone(),
             warnings: vm.warnings.clone(),
         }
     }
@@ -194,6 +202,10 @@ impl Boot {
         builder = machine(builder, &args.machine);
         builder = network(builder, &args.network);
         builder = data(builder, &args.data, &self.variables);
+        builder = builder.wait(args.wait.wait.unwrap_or(Readiness::Auto));
+        if let Some(limit) = args.wait.wait_timeout {
+            builder = builder.wait_timeout(limit);
+        }
         if let Some(user) = &args.login.admin_username {
             builder = builder.admin_username(user);
         }
@@ -337,6 +349,9 @@ pub(crate) fn announce(vm: &BootedVm) {
     for warning in &vm.warnings {
         output::warning(warning);
     }
+    for note in &vm.notes {
+        output::note(note);
+    }
     if let Some(key) = &vm.ssh_private_key {
         output::note(&format!("private key: {}", key.display()));
     }
@@ -347,6 +362,12 @@ pub(crate) fn announce(vm: &BootedVm) {
     }
     if let Some(principal) = &vm.principal_id {
         output::note(&format!("identity: {principal}"));
+    }
+    for fingerprint in &vm.host_key_fingerprints {
+        output::note(&format!("host key: {fingerprint}"));
+    }
+    for line in &vm.known_hosts {
+        output::note(&format!("for known_hosts: {line}"));
     }
     if let Some(command) = &vm.ssh_command {
         output::note(&format!("log in: {command}"));

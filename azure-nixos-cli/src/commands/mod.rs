@@ -16,6 +16,7 @@ mod inventory;
 mod list_vms;
 mod serial_log;
 mod show_vm;
+mod ssh;
 mod upload_image;
 mod upload_vhd;
 
@@ -33,6 +34,7 @@ pub(crate) use inventory::inventory;
 pub(crate) use list_vms::list_vms;
 pub(crate) use serial_log::serial_log;
 pub(crate) use show_vm::show_vm;
+pub(crate) use ssh::ssh;
 pub(crate) use upload_image::upload_image;
 pub(crate) use upload_vhd::upload_vhd;
 

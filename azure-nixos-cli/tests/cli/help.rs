@@ -9,6 +9,7 @@ fn help_of_everything() {
         "",
         "upload-image",
         "boot-vm",
+        "ssh",
         "list-vms",
         "inventory",
         "show-vm",

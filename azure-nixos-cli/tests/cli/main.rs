@@ -32,5 +32,7 @@ mod relocated;
 mod resume;
 mod road;
 mod secrets;
+mod ssh;
+mod sshd;
 mod tools;
 mod undo;

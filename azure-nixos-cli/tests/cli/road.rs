@@ -33,12 +33,16 @@ const UPLOAD: &[&str] = &[
 /// The same of a machine.
 const MACHINE: &[&str] = &[
     "admin_username",
+    "host_key_fingerprints",
+    "known_hosts",
     "location",
     "name",
+    "notes",
     "principal_id",
     "private_ip",
     "public_ip",
     "public_ipv6",
+    "ready",
     "security_type",
     "size",
     "ssh_command",

@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
@@ -13,6 +14,7 @@ use super::machine::{MachineOptions, SecurityType, Spot};
 use super::make::Made;
 use super::network::NetworkOptions;
 use super::provisioning::{Data, Provisioning};
+use super::ready::{self, Readiness, WaitOptions};
 use super::spec::{LoginOptions, Spec};
 use crate::arm::Client;
 use crate::azure::{self, Azure};
@@ -89,6 +91,7 @@ impl VmBuilder {
                 identity: None,
                 roles: Vec::new(),
                 provisioning: Provisioning::default(),
+                wait: WaitOptions::default(),
                 count: None,
             },
         }
@@ -297,6 +300,35 @@ impl VmBuilder {
         self
     }
 
+    /// When it counts as ready; the default is [`Readiness::Created`]. To wait longer is for who asks
+    /// for it: a program that has no use for ssh, or runs where port 22 cannot be reached, would else
+    /// wait for nothing.
+    ///
+    /// A machine that is not ready in time is an error of kind [`ErrorKind::Timeout`] with the end of
+    /// its serial console in it; the machine stays, so that it can be looked at. A wait that is
+    /// cancelled takes away all that was made, as any cancel does.
+    ///
+    /// ```no_run
+    /// # async fn example(builder: azure_nixos::VmBuilder) -> azure_nixos::Result<()> {
+    /// use azure_nixos::vm::Readiness;
+    ///
+    /// let vm = builder.wait(Readiness::Ssh).await?;
+    /// println!("{}", vm.known_hosts.join("\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait(mut self, readiness: Readiness) -> Self {
+        self.spec.wait.readiness = readiness;
+        self
+    }
+
+    /// How long it is waited for at most, from the moment that Azure has made it; the default is ten
+    /// minutes.
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.spec.wait.limit = limit;
+        self
+    }
+
     /// So many of it, named `NAME-1`, `NAME-2` and so on, in one network: 1 to 250.
     pub fn fleet(mut self, count: u32) -> FleetBuilder {
         self.spec.count = Some(count);
@@ -334,8 +366,19 @@ impl VmBuilder {
             .interruptible(Box::pin(self.spec.check(&client)))
             .await?;
         let mut undo = Undo::default();
-        let result = Box::pin(plan.make(&client, &work, &mut undo)).await;
-        undo.finish(&work, result).await
+        let wait = plan.wait.clone();
+        let result = Box::pin(plan.make(&self.azure, &client, &work, &mut undo)).await;
+        let made = match result {
+            Ok(made) => made,
+            failed => return undo.finish(&work, failed).await,
+        };
+        let Made { machines, warnings } = made;
+        match Box::pin(ready::wait(&self.azure, &client, &wait, machines, &work)).await {
+            Ok(machines) => Ok(Made { machines, warnings }),
+            Err(error) if error.is_cancelled() => undo.finish(&work, Err(error)).await,
+            // What was made is as it was asked for, and is kept to be looked at.
+            Err(error) => Err(error),
+        }
     }
 
     /// Checks everything that can be checked without Azure: names, sizes, the user, the keys, files.
@@ -401,6 +444,16 @@ impl FleetBuilder {
                 warnings,
             })
         })
+    }
+
+    /// When they count as ready, as [`VmBuilder::wait`]; all are waited for side by side.
+    pub fn wait(self, readiness: Readiness) -> Self {
+        Self(self.0.wait(readiness))
+    }
+
+    /// How long each is waited for at most, as [`VmBuilder::wait_timeout`].
+    pub fn wait_timeout(self, limit: Duration) -> Self {
+        Self(self.0.wait_timeout(limit))
     }
 
     /// Checks everything that can be checked without Azure, as [`VmBuilder::validate`].

@@ -32,6 +32,11 @@ pub(crate) fn runs_unheard(error: &Error) -> bool {
     error.code() == Some("OSProvisioningTimedOut")
 }
 
+/// Whether the machine was started, and what it said on its console may tell why it got no further.
+pub(crate) fn is_unready(error: &Error) -> bool {
+    is_one_of(error, &NOT_READY)
+}
+
 /// The refusal of a machine with a hint that knows what there is.
 pub(crate) async fn explain(
     client: &Client,
@@ -44,7 +49,7 @@ pub(crate) async fn explain(
     if is_one_of(&error, &NO_ROOM) {
         return no_room(error, size, needs, catalogue);
     }
-    if is_one_of(&error, &NOT_READY) {
+    if is_unready(&error) {
         let image = if agent {
             "the image needs an agent that starts (in NixOS virtualisation.azure.agent.enable, or cloud-init), and a disk and a network driver that it finds"
         } else {

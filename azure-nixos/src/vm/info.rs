@@ -203,7 +203,9 @@ impl MachineInfo {
     #[must_use]
     pub fn ssh_command(&self) -> Option<String> {
         let (address, user) = (self.public_ips.first()?, self.admin_username.as_ref()?);
-        Some(format!("ssh {user}@{address}"))
+        let port = self.ssh_port.filter(|port| *port != SSH);
+        let port = port.map(|port| format!("-p {port} ")).unwrap_or_default();
+        Some(format!("ssh {port}{user}@{address}"))
     }
 }
 

@@ -180,6 +180,30 @@ impl Login {
     }
 }
 
+#[cfg(test)]
+impl Login {
+    /// One of a machine that runs.
+    pub(super) fn sample() -> Self {
+        let machine = serde_json::from_value(serde_json::json!({
+            "id": "/subscriptions/s/resourceGroups/my(group)/providers/Microsoft.Compute/virtualMachines/web",
+            "location": "westus2",
+            "properties": {
+                "vmId": "7",
+                "osProfile": { "adminUsername": "ada" },
+                "instanceView": { "statuses": [{ "code": "PowerState/running" }] },
+            },
+        }));
+        let mut machine =
+            MachineInfo::new(&machine.unwrap(), &super::addresses::Addresses::default()).unwrap();
+        machine.public_ips = vec!["20.1.2.3".to_owned()];
+        let places = Places {
+            directories: Vec::new(),
+            known_hosts: "/home/ada/.ssh/azure-nixos/known_hosts".into(),
+        };
+        Self::new(machine, &places, &Keys::new())
+    }
+}
+
 /// As whom to log in. Who may tag a machine must not thereby give options to `ssh`.
 fn user(machine: &MachineInfo) -> Option<String> {
     let mut tags = machine.tags.iter();

@@ -15,9 +15,11 @@ use super::keys;
 use super::network::{Allow, Known};
 use super::patience::Patience;
 use super::plan::{One, Parts, Plan};
+use super::ready::{Console, Readiness};
 use crate::arm::Client;
 use crate::arm::ResourceId;
 use crate::arm::compute::{DISKS, VIRTUAL_MACHINES, VirtualMachine};
+use crate::azure::Azure;
 use crate::blocking::blocking;
 use crate::handle::Work;
 use crate::progress::Phase;
@@ -89,7 +91,13 @@ impl Plan {
     ///
     /// # Errors
     /// Whatever is refused first. `undo` then knows what there is.
-    pub(crate) async fn make(self, client: &Client, work: &Work, undo: &mut Undo) -> Result<Made> {
+    pub(crate) async fn make(
+        self,
+        azure: &Azure,
+        client: &Client,
+        work: &Work,
+        undo: &mut Undo,
+    ) -> Result<Made> {
         self.place.ensure(client, undo).await?;
         work.check()?;
         work.progress
@@ -108,7 +116,10 @@ impl Plan {
                 let (plan, inner) = (&self, &inner);
                 Box::pin(async move {
                     let mut undo = Undo::default();
-                    let made = plan.complete(one, prepared, client, inner, &mut undo).await;
+                    let service = (azure, client);
+                    let made = plan
+                        .complete(one, prepared, service, inner, &mut undo)
+                        .await;
                     (undo, made)
                 })
             })
@@ -238,7 +249,7 @@ impl Plan {
         &self,
         one: &One,
         prepared: Prepared,
-        client: &Client,
+        (azure, client): (&Azure, &Client),
         work: &Work,
         undo: &mut Undo,
     ) -> Result<BootedVm> {
@@ -262,7 +273,14 @@ impl Plan {
         let mut warnings = Vec::new();
         let machine = self
             .create(one, &described, client, work, undo, &mut warnings)
-            .await?;
+            .await;
+        let machine = match machine {
+            // What it said is gone with it.
+            Err(error) if explain::is_unready(&error) => {
+                return Err(Console::new(azure, group, &one.name).explain(error).await);
+            }
+            made => made?,
+        };
         if let Some(identity) = &self.identity {
             identity
                 .grant_after(client, machine.identity.as_ref(), work, undo)
@@ -392,6 +410,10 @@ impl Plan {
             admin_username: self.login.user.clone(),
             ssh_private_key: private_key,
             ssh_command,
+            ready: Readiness::Created,
+            host_key_fingerprints: Vec::new(),
+            known_hosts: Vec::new(),
+            notes: Vec::new(),
             warnings,
         }
     }

@@ -28,9 +28,11 @@ mod owner;
 mod patience;
 mod plan;
 mod provisioning;
+mod ready;
 mod serial_log;
 mod sizes;
 mod spec;
+mod ssh;
 mod user;
 
 pub use booted::{BootedFleet, BootedVm};
@@ -47,4 +49,6 @@ pub use keys::SshKey;
 pub use login::{Login, LoginBuilder, LoginsBuilder};
 pub use machine::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, SecurityType, Spot};
 pub use machines::{Machine, Machines};
+pub use ready::Readiness;
 pub use serial_log::{SerialLog, SerialLogBuilder, SerialPart};
+pub use ssh::{HostKeyTrust, SshCommand};

@@ -24,13 +24,20 @@ const BUSY: Duration = Duration::from_secs(300);
 pub(super) struct Patience {
     ends: Instant,
     wait: Duration,
+    longest: Duration,
 }
 
 impl Patience {
     pub(super) fn of(limit: Duration) -> Self {
+        Self::between(limit, LONGEST)
+    }
+
+    /// The same, with so much time between two looks at most.
+    pub(super) fn between(limit: Duration, longest: Duration) -> Self {
         Self {
             ends: Instant::now() + limit,
             wait: FIRST,
+            longest,
         }
     }
 
@@ -44,7 +51,7 @@ impl Patience {
             return Err(refusal);
         }
         tracing::debug!(wait = wait.as_secs(), "{refusal}; looking again");
-        self.wait = (wait * 2).min(LONGEST);
+        self.wait = (wait * 2).min(self.longest);
         work.interruptible(async {
             tokio::time::sleep(wait).await;
             Ok(())

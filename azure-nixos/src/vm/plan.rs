@@ -9,6 +9,7 @@ use super::network::{Connection, SharedNetwork};
 use super::origin::{Origin, OriginKind};
 use super::owner::{Owner, USER_TAG};
 use super::provisioning::Told;
+use super::ready::Wait;
 use super::sizes::{Catalogue, Needs};
 use crate::arm::ResourceId;
 use crate::arm::compute::{
@@ -38,6 +39,7 @@ pub(crate) struct Plan {
     pub(super) login: Login,
     pub(super) identity: Option<identity::Plan>,
     pub(super) told: Told,
+    pub(super) wait: Wait,
     pub(super) warnings: Vec<String>,
 }
 

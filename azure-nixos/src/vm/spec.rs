@@ -10,11 +10,12 @@ use super::identity::{self, Identity, Wanted};
 use super::image::ImageReference;
 use super::keys::{self, SshKey};
 use super::machine::MachineOptions;
-use super::network::{self, Connection, NetworkOptions, SharedNetwork};
+use super::network::{self, Allow, Asked, Connection, NetworkOptions, SharedNetwork};
 use super::origin::{Origin, OriginKind, Wish};
 use super::owner::Owner;
 use super::plan::{Chosen, Login, One, Plan};
 use super::provisioning::{Provisioning, Told};
+use super::ready::{Readiness, Wait, WaitOptions};
 use super::sizes::{self, Catalogue, Needs};
 use super::user;
 use crate::arm::compute::{GALLERY_IMAGES, GALLERY_VERSIONS};
@@ -40,6 +41,7 @@ pub(crate) struct Spec {
     pub(crate) identity: Option<Identity>,
     pub(crate) roles: Vec<Wanted>,
     pub(crate) provisioning: Provisioning,
+    pub(crate) wait: WaitOptions,
     /// How many, named `NAME-1` and so on; without it one, named `NAME`.
     pub(crate) count: Option<u32>,
 }
@@ -108,6 +110,7 @@ impl Spec {
         self.machine.check()?;
         self.network.subnet()?;
         self.network.asked()?;
+        self.wait.check(&self.network)?;
         if let Some(name) = &self.login.admin_username {
             user::check(name)?;
         }
@@ -180,6 +183,7 @@ impl Spec {
 
         let join = self.network.subnet()?;
         let asked = self.network.asked()?;
+        let is_me = asked == Asked::Me;
         let (allow, subnet, identity, catalogue) = futures::join!(
             asked.resolve(client),
             async {
@@ -195,7 +199,9 @@ impl Spec {
         );
         subnet?;
         let shared_owner = Owner::new(&self.name);
-        let shared = SharedNetwork::new(shared_owner.clone(), join, allow?, self.network.ipv6);
+        let allow = allow?;
+        let wait = self.wait(client, &allow, is_me).await?;
+        let shared = SharedNetwork::new(shared_owner.clone(), join, allow, self.network.ipv6);
         let machines: Vec<One> = self
             .names()
             .into_iter()
@@ -240,8 +246,21 @@ impl Spec {
             login,
             identity,
             told,
+            wait,
             warnings,
         })
+    }
+
+    /// What is waited for, and why not for more.
+    async fn wait(&self, client: &Client, allow: &Allow, is_me: bool) -> Result<Wait> {
+        let has_to_know =
+            self.wait.readiness == Readiness::Auto && matches!(allow, Allow::Range(_));
+        let caller = if has_to_know && !is_me {
+            client.caller_address().await?
+        } else {
+            None
+        };
+        Ok(self.wait.decide(&self.network, allow, is_me, caller))
     }
 
     /// What follows from the size.

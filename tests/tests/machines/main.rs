@@ -13,4 +13,5 @@ mod boot;
 mod delete;
 mod life;
 mod place;
+mod ready;
 mod serial_log;

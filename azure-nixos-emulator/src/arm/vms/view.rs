@@ -91,6 +91,18 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
     for moved in of_machine.chain(of_others) {
         statuses.push(status("LocalAzure/portMoved", &moved));
     }
+    // Azure's machines boot; whoever waits for one of these to answer would wait for ever.
+    let name = machine.body["name"].as_str().unwrap_or_default();
+    let answers = vm.power != Power::Running
+        || settings.machines.is_some()
+        || settings
+            .doors
+            .as_ref()
+            .is_some_and(|doors| doors.answers(name));
+    if !answers {
+        let why = "nothing boots in a local Azure and no server stands for the machine";
+        statuses.push(status("LocalAzure/answersNobody", why));
+    }
     let profile = &properties["storageProfile"];
     let disks: Vec<Value> = std::iter::once(&profile["osDisk"])
         .chain(profile["dataDisks"].as_array().into_iter().flatten())

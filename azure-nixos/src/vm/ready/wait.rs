@@ -1,0 +1,643 @@
+//! Waiting for machines that were made.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::console::Console;
+use super::probe::{self, Knock};
+use super::{Until, Wait, not_waited};
+use crate::arm::Client;
+use crate::azure::Azure;
+use crate::handle::Work;
+use crate::progress::Phase;
+use crate::quote::for_shell;
+use crate::vm::booted::BootedVm;
+use crate::vm::info::{PowerState, SSH, keeps_log, power_state, ssh_port};
+use crate::vm::patience::Patience;
+use crate::vm::ready::Readiness;
+use crate::{Error, ErrorKind, Result};
+
+/// The longest wait between two looks: a machine boots in less than a minute.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Time for one knock.
+const KNOCK: Duration = Duration::from_secs(10);
+const SHORTEST_KNOCK: Duration = Duration::from_secs(1);
+
+/// Time between two looks at what Azure says of a machine, and the part of it for each machine of a
+/// fleet: Resource Manager takes some hundreds of questions in a minute, of all callers together.
+const LOOK: Duration = Duration::from_secs(15);
+const LOOK_EACH: Duration = Duration::from_millis(250);
+
+/// What Azure says of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    power: PowerState,
+    /// `None` when it answers nobody.
+    port: Option<u16>,
+    keeps_log: bool,
+}
+
+/// A machine that is waited for.
+#[async_trait]
+trait Awaited: Send + Sync {
+    /// `None` when it is gone.
+    async fn state(&self) -> Result<Option<State>>;
+    async fn knock(&self, port: u16, within: Duration) -> Knock;
+}
+
+/// How the wait for one machine ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ready {
+    Running,
+    /// It runs and says that it answers nobody, which is all that can be waited for.
+    AnswersNobody,
+    Ssh {
+        port: u16,
+        keeps_log: bool,
+    },
+}
+
+/// A machine of Azure.
+struct Real<'a> {
+    client: &'a Client,
+    vm: &'a BootedVm,
+    host: Option<IpAddr>,
+}
+
+#[async_trait]
+impl Awaited for Real<'_> {
+    async fn state(&self) -> Result<Option<State>> {
+        let found = self
+            .client
+            .machine(&self.vm.resource_group, &self.vm.name)
+            .await?;
+        Ok(found.map(|machine| State {
+            power: power_state(&machine),
+            port: ssh_port(&machine),
+            keeps_log: keeps_log(&machine),
+        }))
+    }
+
+    async fn knock(&self, port: u16, within: Duration) -> Knock {
+        match self.host {
+            Some(host) => probe::knock(host, port, within).await,
+            None => Knock::Unreachable("its address is not known".to_owned()),
+        }
+    }
+}
+
+/// Waits for all machines side by side. They stay whatever comes of it, unless it was cancelled.
+///
+/// # Errors
+/// [`ErrorKind::Timeout`] when one is not ready in time, with what is known of why;
+/// [`ErrorKind::Conflict`] when it was stopped or says that it answers nobody; that it was cancelled.
+pub(in crate::vm) async fn wait(
+    azure: &Azure,
+    client: &Client,
+    wait: &Wait,
+    machines: Vec<BootedVm>,
+    work: &Work,
+) -> Result<Vec<BootedVm>> {
+    if wait.until == Until::Created {
+        return Ok(machines);
+    }
+    let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
+    let every = LOOK.max(LOOK_EACH.saturating_mul(count));
+    let what = match machines.as_slice() {
+        [one] => one.name.clone(),
+        several => format!("{} machines", several.len()),
+    };
+    work.progress.phase(wait.phase(), what);
+    let all = machines.into_iter().map(|vm| async {
+        let result = wait_for_one(azure, client, wait, every, &vm, work).await;
+        (vm, result)
+    });
+    let mut ready = Vec::new();
+    let mut failed = Vec::new();
+    let mut others = Vec::new();
+    for (vm, result) in futures::future::join_all(all).await {
+        match result {
+            Ok(change) => ready.push(change.apply(vm)),
+            Err(error) if error.is_cancelled() => return Err(error),
+            Err(error) => {
+                if !failed.is_empty() {
+                    others.push(vm.name.clone());
+                }
+                failed.push(error);
+            }
+        }
+    }
+    match failed.into_iter().next() {
+        None => Ok(ready),
+        Some(error) if others.is_empty() => Err(error),
+        Some(error) => Err(error.with_context("not ready either", others.join(", "))),
+    }
+}
+
+impl Wait {
+    fn phase(&self) -> Phase {
+        match self.until {
+            Until::Ssh => Phase::WaitingForSsh,
+            Until::Created | Until::Running => Phase::Waiting,
+        }
+    }
+}
+
+/// What is known of a machine once it is ready.
+struct Change {
+    ready: Readiness,
+    port: u16,
+    notes: Vec<String>,
+    fingerprints: Vec<String>,
+    known_hosts: Vec<String>,
+}
+
+impl Change {
+    fn apply(self, mut vm: BootedVm) -> BootedVm {
+        vm.ready = self.ready;
+        if self.port != SSH {
+            vm.set_ssh_port(self.port);
+        }
+        vm.host_key_fingerprints = self.fingerprints;
+        vm.known_hosts = self.known_hosts;
+        vm.notes.extend(self.notes);
+        vm
+    }
+}
+
+async fn wait_for_one(
+    azure: &Azure,
+    client: &Client,
+    wait: &Wait,
+    every: Duration,
+    vm: &BootedVm,
+    work: &Work,
+) -> Result<Change> {
+    let host: Option<IpAddr> = [&vm.public_ip, &vm.public_ipv6, &vm.private_ip]
+        .into_iter()
+        .flatten()
+        .find_map(|address| address.parse().ok());
+    let console = Console::new(azure, &vm.resource_group, &vm.name);
+    let real = Real { client, vm, host };
+    let ready = match until_ready(&real, wait, every, vm, work).await {
+        Ok(ready) => ready,
+        Err(error) if error.is_cancelled() => return Err(error),
+        Err(error) => {
+            let explained = async { Ok(console.explain(error).await) };
+            return Err(work.interruptible(explained).await?);
+        }
+    };
+    let mut change = Change {
+        ready: Readiness::Running,
+        port: SSH,
+        notes: wait.note.iter().cloned().collect(),
+        fingerprints: Vec::new(),
+        known_hosts: Vec::new(),
+    };
+    match ready {
+        Ready::Running => {}
+        Ready::AnswersNobody => change.notes.push(not_waited(
+            "it says that it answers nobody, as machines of a local Azure do that nothing boots (`azure-nixos emulator --boot qemu` boots them)",
+        )),
+        Ready::Ssh { port, keeps_log } => {
+            change.ready = Readiness::Ssh;
+            change.port = port;
+            change.note_host_keys(&console, keeps_log, host, work).await?;
+        }
+    }
+    Ok(change)
+}
+
+impl Change {
+    /// Reads the host keys from the serial log, once: what is not there yet is read again by whoever
+    /// logs in.
+    async fn note_host_keys(
+        &mut self,
+        console: &Console,
+        keeps_log: bool,
+        host: Option<IpAddr>,
+        work: &Work,
+    ) -> Result<()> {
+        if !keeps_log {
+            self.notes.push(
+                "the host keys cannot be known beforehand: the serial log is not kept, since boot diagnostics are off".to_owned(),
+            );
+            return Ok(());
+        }
+        let read = async { Ok(console.host_keys().await) };
+        match work.interruptible(read).await? {
+            Err(error) => {
+                let note = format!("the host keys cannot be known beforehand: {error}");
+                self.notes.push(note);
+            }
+            Ok(keys) => {
+                if let Some(host) = host {
+                    let host = match self.port {
+                        SSH => host.to_string(),
+                        port => format!("[{host}]:{port}"),
+                    };
+                    self.known_hosts = keys.known_hosts(&host);
+                }
+                self.fingerprints = keys.fingerprints;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks again and again.
+async fn until_ready(
+    machine: &dyn Awaited,
+    wait: &Wait,
+    every: Duration,
+    vm: &BootedVm,
+    work: &Work,
+) -> Result<Ready> {
+    let ends = Instant::now() + wait.limit;
+    let mut patience = Patience::between(wait.limit, LONGEST);
+    let mut seen: Option<(State, Instant)> = None;
+    loop {
+        let is_old = seen
+            .as_ref()
+            .is_none_or(|(state, at)| state.power != PowerState::Running || at.elapsed() >= every);
+        if is_old {
+            let asked = async { Ok(machine.state().await) };
+            match work.interruptible(asked).await? {
+                Ok(Some(state)) => seen = Some((state, Instant::now())),
+                Ok(None) => {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("the machine {} is gone: somebody deleted it", vm.name),
+                    ));
+                }
+                // The service may be better at the next look.
+                Err(error) if error.is_retryable() => {
+                    tracing::info!(machine = %vm.id, "its state is not known: {error}");
+                }
+                Err(error) => return Err(kept(error, vm)),
+            }
+        }
+        let known = match &seen {
+            None => "Azure does not say whether it runs".to_owned(),
+            Some((state, _)) => match look(machine, wait, state, ends, work).await? {
+                Look::Ready(ready) => return Ok(ready),
+                Look::Never(why) => {
+                    let message = format!("the machine {} is not ready: {why}", vm.name);
+                    return Err(kept(Error::new(ErrorKind::Conflict, message), vm));
+                }
+                Look::NotYet(known) => known,
+            },
+        };
+        let late = late(wait, vm, &known);
+        patience.wait(work, late).await?;
+    }
+}
+
+/// What one look says.
+enum Look {
+    Ready(Ready),
+    NotYet(String),
+    Never(String),
+}
+
+async fn look(
+    machine: &dyn Awaited,
+    wait: &Wait,
+    state: &State,
+    ends: Instant,
+    work: &Work,
+) -> Result<Look> {
+    match state.power {
+        PowerState::Running => {}
+        PowerState::Stopped
+        | PowerState::Stopping
+        | PowerState::Deallocated
+        | PowerState::Deallocating => {
+            return Ok(Look::Never(format!(
+                "it is {}; somebody stopped it",
+                state.power
+            )));
+        }
+        _ => {
+            return Ok(Look::NotYet(format!(
+                "Azure says that it is {}",
+                state.power
+            )));
+        }
+    }
+    if wait.until == Until::Running {
+        return Ok(Look::Ready(Ready::Running));
+    }
+    let Some(port) = state.port else {
+        return Ok(if wait.is_auto {
+            Look::Ready(Ready::AnswersNobody)
+        } else {
+            Look::Never("it says that it answers nobody, as machines of a local Azure do that nothing boots (`azure-nixos emulator --boot qemu` boots them)".to_owned())
+        });
+    };
+    let within = ends
+        .saturating_duration_since(Instant::now())
+        .clamp(SHORTEST_KNOCK, KNOCK);
+    let knocking = async { Ok(machine.knock(port, within).await) };
+    Ok(match work.interruptible(knocking).await? {
+        Knock::Ssh(banner) => {
+            tracing::info!("{banner} answers");
+            Look::Ready(Ready::Ssh {
+                port,
+                keeps_log: state.keeps_log,
+            })
+        }
+        other => Look::NotYet(format!("it runs; at port {port}: {other}")),
+    })
+}
+
+/// That a machine was not ready in time.
+fn late(wait: &Wait, vm: &BootedVm, known: &str) -> Error {
+    let goal = match wait.until {
+        Until::Ssh => "answer ssh",
+        Until::Created | Until::Running => "run",
+    };
+    let message = format!(
+        "the machine {} does not {goal} after {} seconds: {known}",
+        vm.name,
+        wait.limit.as_secs()
+    );
+    let mut error = Error::new(ErrorKind::Timeout, message).with_retryable(false);
+    if let Some(range) = wait.range.as_ref().filter(|_| wait.until == Until::Ssh) {
+        error = error.with_context(
+            "let in at port 22",
+            format!("{range}; from elsewhere nothing answers"),
+        );
+    }
+    if wait.joins && wait.until == Until::Ssh {
+        error = error.with_context(
+            "let in at port 22",
+            "what the rules of its subnet let in, too",
+        );
+    }
+    kept(error, vm)
+}
+
+/// The error of a machine that stays.
+fn kept(error: Error, vm: &BootedVm) -> Error {
+    let which = format!(
+        "-g {} -n {}",
+        for_shell(&vm.resource_group),
+        for_shell(&vm.name)
+    );
+    let mut error = error.with_context("kept to be looked at", vm.id.as_str());
+    if let Some(command) = &vm.ssh_command {
+        error = error.with_context("log in", command);
+    }
+    error
+        .with_better_hint(format!(
+            "it costs money while it is there: `azure-nixos delete-vm {which}` deletes it; `azure-nixos serial-log {which} --follow` shows what it does, and --wait-timeout gives it more time"
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A machine that goes on by one look at each question.
+    struct Scripted {
+        states: Mutex<Vec<Result<Option<State>>>>,
+        knocks: Mutex<Vec<Knock>>,
+        ports: Mutex<Vec<u16>>,
+        /// Time that a knock without an answer takes.
+        slow: bool,
+    }
+
+    #[async_trait]
+    impl Awaited for Scripted {
+        async fn state(&self) -> Result<Option<State>> {
+            let mut states = self.states.lock().unwrap();
+            if states.len() > 1 {
+                return states.remove(0);
+            }
+            // The last one stays.
+            match &states[0] {
+                Ok(state) => Ok(state.clone()),
+                Err(error) => Err(Error::new(error.kind(), error.to_string())),
+            }
+        }
+
+        async fn knock(&self, port: u16, within: Duration) -> Knock {
+            self.ports.lock().unwrap().push(port);
+            let knock = {
+                let mut knocks = self.knocks.lock().unwrap();
+                if knocks.len() > 1 {
+                    knocks.remove(0)
+                } else {
+                    knocks[0].clone()
+                }
+            };
+            if self.slow && knock == Knock::Silent {
+                tokio::time::sleep(within).await;
+            }
+            knock
+        }
+    }
+
+    fn state(power: PowerState, port: Option<u16>) -> Result<Option<State>> {
+        Ok(Some(State {
+            power,
+            port,
+            keeps_log: true,
+        }))
+    }
+
+    fn running() -> Result<Option<State>> {
+        state(PowerState::Running, Some(22))
+    }
+
+    fn machine(states: Vec<Result<Option<State>>>, knocks: Vec<Knock>) -> Scripted {
+        Scripted {
+            states: Mutex::new(states),
+            knocks: Mutex::new(knocks),
+            ports: Mutex::default(),
+            slow: true,
+        }
+    }
+
+    fn vm() -> BootedVm {
+        BootedVm::sample("web-1", "my(group)")
+    }
+
+    fn options(until: Until, is_auto: bool) -> Wait {
+        Wait {
+            until,
+            limit: Duration::from_secs(600),
+            is_auto,
+            note: None,
+            range: Some("203.0.113.0/24".to_owned()),
+            joins: false,
+        }
+    }
+
+    async fn wait_for(machine: &Scripted, wait: &Wait) -> Result<Ready> {
+        until_ready(machine, wait, LOOK, &vm(), &Work::default()).await
+    }
+
+    fn ssh(port: u16) -> Ready {
+        Ready::Ssh {
+            port,
+            keeps_log: true,
+        }
+    }
+
+    fn banner() -> Knock {
+        Knock::Ssh("SSH-2.0-x".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_ready_when_ssh_answers() {
+        let one = machine(
+            vec![state(PowerState::Starting, Some(22)), running()],
+            vec![
+                Knock::Silent,
+                Knock::Refused,
+                Knock::Other(String::new()),
+                banner(),
+            ],
+        );
+        let started = Instant::now();
+        assert_eq!(
+            wait_for(&one, &options(Until::Ssh, false)).await.unwrap(),
+            ssh(22)
+        );
+        let waited = started.elapsed();
+        // The first state counts for a while, and one knock is not answered.
+        assert!(
+            waited > KNOCK && waited < Duration::from_secs(60),
+            "{waited:?}"
+        );
+        assert_eq!(one.ports.lock().unwrap().len(), 4);
+        // Where the machine has its port is known from what Azure says of it.
+        let moved = machine(
+            vec![state(PowerState::Running, Some(40022))],
+            vec![banner()],
+        );
+        assert_eq!(
+            wait_for(&moved, &options(Until::Ssh, true)).await.unwrap(),
+            ssh(40022)
+        );
+        assert_eq!(*moved.ports.lock().unwrap(), [40022]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_running_when_azure_says_so() {
+        let one = machine(
+            vec![
+                state(PowerState::Unknown, None),
+                state(PowerState::Starting, None),
+                running(),
+            ],
+            Vec::new(),
+        );
+        let ready = wait_for(&one, &options(Until::Running, false))
+            .await
+            .unwrap();
+        assert_eq!(ready, Ready::Running);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_late_is_told_with_what_is_known() {
+        for (knock, part) in [
+            (Knock::Silent, "nothing answers"),
+            (Knock::Refused, "refused"),
+            (
+                Knock::Other("HTTP/1.1".to_owned()),
+                "no ssh server: it says \"HTTP/1.1\"",
+            ),
+            (Knock::Unreachable("no route".to_owned()), "no route"),
+        ] {
+            let started = Instant::now();
+            let late = wait_for(
+                &machine(vec![running()], vec![knock]),
+                &options(Until::Ssh, false),
+            )
+            .await
+            .unwrap_err();
+            let waited = started.elapsed().as_secs();
+            assert!((580..=610).contains(&waited), "{waited}");
+            assert_eq!(late.kind(), ErrorKind::Timeout);
+            let report = late.report();
+            for part in [
+                part,
+                "web-1 does not answer ssh after 600 seconds",
+                "203.0.113.0/24",
+                "/virtualMachines/web-1",
+                "azure-nixos delete-vm -g 'my(group)' -n web-1",
+            ] {
+                assert!(report.contains(part), "{part}: {report}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_comes_is_not_waited_for() {
+        let ssh = options(Until::Ssh, false);
+        let started = Instant::now();
+        let nobody = || machine(vec![state(PowerState::Running, None)], Vec::new());
+        let refused = wait_for(&nobody(), &ssh).await.unwrap_err();
+        assert!(refused.to_string().contains("answers nobody"), "{refused}");
+        let auto = wait_for(&nobody(), &options(Until::Ssh, true))
+            .await
+            .unwrap();
+        assert_eq!(auto, Ready::AnswersNobody);
+        assert_eq!(started.elapsed(), Duration::ZERO);
+
+        let stopped = machine(
+            vec![running(), state(PowerState::Deallocated, Some(22))],
+            vec![Knock::Refused],
+        );
+        let refused = wait_for(&stopped, &ssh).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("somebody stopped it"),
+            "{refused}"
+        );
+        let gone = machine(vec![running(), Ok(None)], vec![Knock::Refused]);
+        assert!(wait_for(&gone, &ssh).await.unwrap_err().is_not_found());
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_fails_for_a_while_is_no_end() {
+        let error = |kind| Err(Error::new(kind, "no"));
+        let one = machine(vec![error(ErrorKind::Network), running()], vec![banner()]);
+        assert_eq!(
+            wait_for(&one, &options(Until::Ssh, false)).await.unwrap(),
+            ssh(22)
+        );
+        let forbidden = machine(vec![error(ErrorKind::Forbidden)], Vec::new());
+        let refused = wait_for(&forbidden, &options(Until::Ssh, false))
+            .await
+            .unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Forbidden);
+        assert!(refused.hint().unwrap().contains("delete-vm"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_can_be_cancelled() {
+        let one = machine(vec![running()], vec![Knock::Silent]);
+        let work = Work::default();
+        let cancel = work.cancel.clone();
+        let (wait, vm) = (options(Until::Ssh, false), vm());
+        let waiting = until_ready(&one, &wait, LOOK, &vm, &work);
+        let cancelling = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            cancel.cancel();
+        };
+        let started = Instant::now();
+        let (ended, ()) = futures::join!(waiting, cancelling);
+        assert!(ended.unwrap_err().is_cancelled());
+        assert_eq!(started.elapsed(), Duration::from_secs(3));
+    }
+}
