@@ -13,7 +13,8 @@ use super::machine::{MachineOptions, SecurityType, Spot};
 use super::make::Made;
 use super::network::NetworkOptions;
 use super::provisioning::{Data, Provisioning};
-use super::spec::{LoginOptions, Spec};
+use super::scale_set::ScaleSetBuilder;
+use super::spec::{LoginOptions, Shape, Spec};
 use crate::arm::Client;
 use crate::azure::{self, Azure};
 use crate::handle::{Handle, Work};
@@ -89,7 +90,7 @@ impl VmBuilder {
                 identity: None,
                 roles: Vec::new(),
                 provisioning: Provisioning::default(),
-                count: None,
+                shape: Shape::One,
             },
         }
     }
@@ -299,7 +300,7 @@ impl VmBuilder {
 
     /// So many of it, named `NAME-1`, `NAME-2` and so on, in one network: 1 to 250.
     pub fn fleet(mut self, count: u32) -> FleetBuilder {
-        self.spec.count = Some(count);
+        self.spec.shape = Shape::Fleet(count);
         FleetBuilder(self)
     }
 
@@ -307,6 +308,12 @@ impl VmBuilder {
     pub fn connect(mut self, azure: &Azure) -> Self {
         self.azure = Some(azure.clone());
         self
+    }
+
+    /// A scale set of so many of it, 0 to 1,000: Azure makes them, names them, and can make more.
+    pub fn scale_set(mut self, count: u32) -> ScaleSetBuilder {
+        self.spec.shape = Shape::ScaleSet(count);
+        ScaleSetBuilder::new(self.azure, self.spec)
     }
 
     /// Starts making it.

@@ -13,4 +13,5 @@ mod boot;
 mod delete;
 mod life;
 mod place;
+mod scale_set;
 mod serial_log;
