@@ -330,6 +330,10 @@ fn a_scale_set_lives_and_goes() {
             gone.stderr
         );
     }
+    // A key is nobody's to delete.
+    for half in [key.clone(), key.with_extension("pub")] {
+        fs::remove_file(half).unwrap();
+    }
     assert_eq!(place.traces(), before);
 }
 

@@ -1,7 +1,7 @@
 //! Scale sets through `az`.
 
 use azure_nixos::VmBuilder;
-use azure_nixos::vm::{Machines, SshKey};
+use azure_nixos::vm::{Machines, PowerState, SshKey};
 use azure_nixos_tests::openapi::{Deviation, Rule, Side};
 use azure_nixos_tests::{Local, within};
 use serde_json::json;
@@ -208,12 +208,14 @@ async fn what_the_library_made_az_scales() {
     );
 
     az.ok("vmss scale -g sets -n web --new-capacity 3").await;
+    az.ok("vmss deallocate -g sets -n web").await;
     let machines = Machines::new(&local.azure);
     let all = machines.list(Some("sets")).await.unwrap();
     assert_eq!(all.len(), 3);
     for one in &all {
         let own = one.scale_set.as_ref().unwrap();
         assert!(one.made_here && own.name() == "web", "{one:?}");
+        assert_eq!(one.power_state, PowerState::Deallocated);
     }
     machines.machine("sets", "web").delete().await.unwrap();
     assert_eq!(az.ok("vmss list -g sets").await, json!([]));

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::place::{COMPUTE, KEY, NETWORK, Place, arm};
 
+/// Where it is asked how far a set is.
+const POLL: &str = "/providers/Microsoft.Compute/locations/westus2/operations/";
+
 impl Place {
     fn set(&self, image: &str, count: u32) -> ScaleSetBuilder {
         self.from(image, "web").scale_set(count)
@@ -295,13 +298,57 @@ async fn a_set_of_which_one_machine_fails_is_not_there() {
     assert_eq!(place.set(&image, 2).await.unwrap().machines.len(), 2);
 }
 
+/// The service may begin with a machine's addresses and give up on the machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_machine_left_that_was_never_there_goes_too() {
+    let place = Place::new().await;
+    let image = place.image().await;
+    let before = place.local.state().await;
+    place.fault(arm("PUT", "/virtualMachineScaleSets/").fail_operation("AllocationFailed"));
+    let hold = place.fault(
+        arm("GET", POLL)
+            .times(1)
+            .delay(std::time::Duration::from_millis(700)),
+    );
+    let handle = place.set(&image, 1).start();
+    place.until_hit(hold, 1).await;
+    let tags = place.sent("/networkSecurityGroups/web-nsg?")["tags"].clone();
+    let address = |tags: &Value| {
+        json!({ "location": "westus2", "sku": { "name": "Standard" }, "tags": tags,
+            "properties": { "publicIPAllocationMethod": "Static" } })
+    };
+    let kind = "Microsoft.Network/publicIPAddresses";
+    let (left, anothers) = (place.part(kind, "web-ip-1"), place.part(kind, "web-ip-2"));
+    place.ask("PUT", &left, NETWORK, address(&tags)).await;
+    let mut other = tags.clone();
+    other["azure-nixos-run"] = json!("another");
+    place.ask("PUT", &anothers, NETWORK, address(&other)).await;
+    let error = within(60, "the set", handle.join()).await.unwrap_err();
+    assert_eq!(error.code(), Some("AllocationFailed"), "{}", error.report());
+    let (status, _) = place.local.request("GET", &left, NETWORK, None).await;
+    assert_eq!(status, 404, "{}", error.report());
+    // What is another attempt's stays.
+    let (status, _) = place.local.request("GET", &anothers, NETWORK, None).await;
+    assert_eq!(status, 200, "{}", error.report());
+    place
+        .local
+        .request("DELETE", &anothers, NETWORK, None)
+        .await;
+    within(10, "the other address", async {
+        while place.local.state().await != before {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_is_cancelled_is_not_there() {
     let place = Place::new().await;
     let image = place.image().await;
     let before = place.local.state().await;
     let fault = place.fault(
-        arm("GET", "/operations/")
+        arm("GET", POLL)
             .times(1)
             .delay(std::time::Duration::from_millis(300)),
     );
@@ -312,6 +359,11 @@ async fn a_set_that_is_cancelled_is_not_there() {
         .await
         .unwrap_err();
     assert!(error.is_cancelled(), "{}", error.report());
+    assert!(
+        error.report().contains("the scale set web"),
+        "{}",
+        error.report()
+    );
     assert!(place.local.state().await == before, "{}", error.report());
 }
 

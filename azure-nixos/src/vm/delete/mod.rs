@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use self::plan::{Decision, Found, Planned};
 pub use self::plan::{Stays, Thing};
 use self::roles::Roles;
+pub(super) use self::run::discard;
 use super::machines::{check_names, not_found};
 use super::owner::VM_TAG;
 use crate::arm::compute::{Existing, SCALE_SETS, ScaleSet, VIRTUAL_MACHINES};

@@ -221,6 +221,33 @@ async fn delete_role(client: &Client, id: &ResourceId, work: &Work) -> Result<Ou
     }
 }
 
+/// Deletes things of one kind, a few at a time. What is kept for a machine that is gone is waited for.
+///
+/// # Errors
+/// What cannot be deleted, with the reason.
+pub(in super::super) async fn discard(
+    client: &Client,
+    kind: PartKind,
+    ids: Vec<ResourceId>,
+) -> Result<()> {
+    let work = Work::default();
+    let going: HashSet<ResourceId> = ids.iter().cloned().collect();
+    let each: Vec<BoxFuture<'_, Result<Outcome>>> = ids
+        .iter()
+        .map(|id| -> BoxFuture<'_, _> { Box::pin(delete_part(client, id, kind, &going, &work)) })
+        .collect();
+    let outcomes: Vec<Result<Outcome>> = stream::iter(each).buffered(AT_A_TIME).collect().await;
+    for (id, outcome) in ids.iter().zip(outcomes) {
+        if let Outcome::Stays(reason) = outcome? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the {} {} stays: {reason}", kind.what(), id.name()),
+            ));
+        }
+    }
+    Ok(())
+}
+
 async fn delete_part(
     client: &Client,
     id: &ResourceId,

@@ -92,7 +92,47 @@ pub(super) fn no_way_out(public_ip: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::origin::Security;
     use super::*;
+    use crate::Generation;
+
+    fn origin(kind: OriginKind, generalized: bool) -> Origin {
+        Origin {
+            id: "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/x/web"
+                .parse()
+                .unwrap(),
+            kind,
+            locations: vec!["westus2".parse().unwrap()],
+            generalized,
+            generation: Generation::V2,
+            architecture: "x64".to_owned(),
+            controllers: vec!["SCSI".to_owned()],
+            size_gb: 30,
+            luns: Vec::new(),
+            security: Security::Standard,
+        }
+    }
+
+    #[test]
+    fn what_it_is_made_from_decides_what_it_can_have() {
+        use OriginKind::{Disk, GalleryVersion, ManagedImage};
+        for (kind, generalized, count, agent, said) in [
+            (ManagedImage, true, 600, true, Some(false)),
+            (ManagedImage, true, 601, true, Some(true)),
+            (GalleryVersion, true, 1000, true, Some(false)),
+            (GalleryVersion, false, 1, false, Some(false)),
+            (GalleryVersion, true, 1, false, None),
+            (ManagedImage, true, 1, false, None),
+            (Disk, false, 1, true, None),
+        ] {
+            let checked = check_origin(&origin(kind, generalized), count, agent);
+            let case = format!("{kind:?} {generalized} {count} {agent}");
+            match said {
+                Some(said) => assert_eq!(checked.unwrap().is_some(), said, "{case}"),
+                None => assert!(checked.unwrap_err().hint().is_some(), "{case}"),
+            }
+        }
+    }
 
     #[test]
     fn what_no_set_can_have_is_refused_with_a_way_out() {

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-
 use super::super::addresses::Addresses;
 use super::super::booted::BootedVm;
+use super::super::delete::discard;
 use super::super::network::Known;
 use super::super::owner::Owner;
 use super::BootedSet;
@@ -14,8 +13,8 @@ use crate::arm::compute::{Existing, ScaleSet, VirtualMachine};
 use crate::arm::{Client, PartKind};
 use crate::handle::Work;
 use crate::progress::Phase;
-use crate::undo::{AT_A_TIME, Undo};
-use crate::{Error, Result};
+use crate::undo::Undo;
+use crate::{Error, ErrorKind, Result};
 
 /// What a machine leaves behind that the service began to make and did not finish, the users of what
 /// comes after them first.
@@ -171,17 +170,16 @@ fn note(owner: &Owner, client: &Client, group: &str, undo: &mut Undo) {
                 client.delete_scale_set(&group, name).await?.wait().await?;
             }
             for kind in LEFT_OVER {
-                let parts = client.parts(Some(&group), kind).await?.into_iter();
-                let ours = parts.filter(|part| owner.check_ours(&part.tags, "", "").is_ok());
-                let ids: Vec<_> = ours.filter_map(|part| part.id).collect();
-                stream::iter(ids)
-                    .map(|id| {
-                        let client = &client;
-                        async move { client.delete_part(&id, kind).await?.wait().await }
-                    })
-                    .buffer_unordered(AT_A_TIME)
-                    .try_collect::<Vec<()>>()
-                    .await?;
+                let parts = match client.parts(Some(&group), kind).await {
+                    // Who may not look is told of nothing more: that there is something is rare.
+                    Err(error) if error.kind() == ErrorKind::Forbidden => {
+                        tracing::warn!("what {name} may have left is not looked for: {error}");
+                        continue;
+                    }
+                    parts => parts?,
+                };
+                let ours = parts.into_iter().filter(|part| owner.made(&part.tags));
+                discard(&client, kind, ours.filter_map(|part| part.id).collect()).await?;
             }
             Ok(())
         },
