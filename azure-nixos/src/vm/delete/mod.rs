@@ -100,6 +100,11 @@ impl MachineDelete {
     /// # Cancellation
     /// Safe to drop: nothing is changed.
     pub async fn plan(&self) -> Result<DeletePlan> {
+        // Large, and polled once in a while: it lives on the heap.
+        Box::pin(self.look()).await
+    }
+
+    async fn look(&self) -> Result<DeletePlan> {
         check_names(&self.group, &self.name)?;
         let client = Client::new(&self.azure)?;
         let (group, name) = (&self.group, &self.name);
