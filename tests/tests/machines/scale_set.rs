@@ -563,3 +563,42 @@ async fn who_may_not_look_at_sets_deletes_machines() {
     place.machine("web").delete().await.unwrap();
     assert!(place.local.state().await == before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_and_a_machine_of_one_name_are_not_mixed_up() {
+    let place = Place::new().await;
+    let image = place.image().await;
+    let before = place.local.state().await;
+    place.boot("vms", "web").await;
+    let (with_machine, requests) = (place.local.state().await, place.requests());
+    let error = place.set(&image, 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert!(error.to_string().contains("a machine web"), "{error}");
+    place.assert_refused(&error, &with_machine, requests).await;
+
+    // Sets that others made, for machines that are put into them by hand.
+    let bare = json!({ "location": "westus2", "properties": {
+        "orchestrationMode": "Flexible", "platformFaultDomainCount": 1,
+    } });
+    let kind = "Microsoft.Compute/virtualMachineScaleSets";
+    for name in ["web", "theirs"] {
+        place
+            .ask("PUT", &place.part(kind, name), COMPUTE, bare.clone())
+            .await;
+    }
+    let error = place.machine("web").delete().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Ambiguous, "{}", error.report());
+    let gone = place.machine("theirs").delete().await.unwrap();
+    assert_eq!(gone.deleted.len(), 1);
+    let set = place.part(kind, "web");
+    let (status, _) = place.local.request("DELETE", &set, COMPUTE, None).await;
+    assert_eq!(status, 202);
+    within(10, "the set", async {
+        while place.local.request("GET", &set, COMPUTE, None).await.0 != 404 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    place.machine("web").delete().await.unwrap();
+    assert!(place.local.state().await == before);
+}
