@@ -87,7 +87,8 @@ const BOOT_VM_JSON: &str = "\
 With -o json, one object: vm_id, name, location, zone, size, security_type, public_ip, public_ipv6, private_ip, \
 admin_username, ssh_private_key (when it was made), ssh_command, principal_id, ready (created, running, ssh), \
 host_key_fingerprints and known_hosts (of the serial log), notes, warnings. With --count, one object: \
-machines, a list of those, and warnings.";
+machines, a list of those, and warnings. With --scale-set, one object: scale_set_id, name, location, size, \
+security_type, admin_username, ssh_private_key, principal_id, machines, warnings.";
 
 const SSH_STATUS: &str = "\
 The exit status is that of ssh: that of the command, or 255 when ssh itself failed. Host keys are checked against what \
@@ -109,7 +110,7 @@ failed, not-checked), found and to_do.";
 
 const LIST_VMS_JSON: &str = "\
 On a terminal a table; elsewhere the same columns with tabs between them and no heading: name, group, location, \
-size, state, address. With -o json, one object: machines, a list of what show-vm prints.";
+size, state, address, scale set. With -o json, one object: machines, a list of what show-vm prints.";
 
 const INVENTORY_JSON: &str = "\
 Prints the machines that run as what others read: blocks of Host for `ssh -F FILE` or Include, with which \
@@ -121,14 +122,14 @@ an address are left out, and standard error says so; a machine that was named an
 
 const MACHINE_JSON: &str = "\
 With -o json, one object: vm_id, name, resource_group, location, zone, size, provisioning_state, power_state, \
-public_ips, private_ips, admin_username, image_id, disks, tags, made_here, boot_diagnostics.";
+public_ips, private_ips, admin_username, image_id, disks, tags, made_here, scale_set_id, boot_diagnostics.";
 
 const CHANGED_JSON: &str = "\
 Prints the id of the machine. With -o json, one object: what show-vm prints, as it is afterwards, and notes.";
 
 const DELETE_VM_JSON: &str = "\
 Says first what goes and what stays, and asks. What others use by now stays, and so does the resource group. \
-It can be run again when it was interrupted. Prints the ids of what was deleted. With -o json, one object: name, \
+It can be run again when it was interrupted. The name of a scale set stands for it and its machines. Prints the ids of what was deleted. With -o json, one object: name, \
 resource_group, deleted, stays (id, reason).";
 
 const SERIAL_LOG_JSON: &str = "\
@@ -680,7 +681,8 @@ mod tests {
             "upload-vhd f -g g",
             "boot-vm -g g -i i",
             "boot-vm -g g -i i -n n -d 0",
-            "boot-vm -g g -i i -n n --count 0",
+            "boot-vm -g g -i i -n n --count 1001",
+            "boot-vm -g g -i i -n n --scale-set",
             "boot-vm -g g -i i -n n --public-ip maybe",
             "boot-vm -g g -i i -n n --data-disk 0",
             "boot-vm -g g -i i -n n --eviction-policy delete",

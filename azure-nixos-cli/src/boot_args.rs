@@ -32,9 +32,12 @@ pub(crate) struct BootVm {
         value_name = "NAME"
     )]
     pub(crate) name: String,
-    /// So many of them, named NAME-1, NAME-2, ..., in one network; at most 250
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=250))]
+    /// So many of them, named NAME-1, NAME-2, ..., in one network; 1 to 250, or 0 to 1000 of a scale set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub(crate) count: Option<u32>,
+    /// As a scale set (mode Flexible): Azure makes and names them, and can make more of them later
+    #[arg(long, requires = "count")]
+    pub(crate) scale_set: bool,
     /// Region [default: that of the image]
     #[arg(short, long)]
     pub(crate) location: Option<String>,

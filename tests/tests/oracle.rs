@@ -109,6 +109,20 @@ async fn requests(local: &Local) -> Vec<RecordedRequest> {
     .public_ip(false)
     .await
     .unwrap();
+    machine("set", &format!("{images}/both"))
+        .size("Standard_D2s_v5")
+        .os_disk_size_gb(64)
+        .zone("2")
+        .spot(Spot::new(EvictionPolicy::Delete).up_to(0.5))
+        .data_disk_gb(8)
+        .ipv6(true)
+        .accelerated_networking(true)
+        .custom_data("#cloud-config\n")
+        .user_data("data")
+        .ssh_key(SshKey::text(KEY))
+        .scale_set(2)
+        .await
+        .unwrap();
     local.emulator.requests()
 }
 
@@ -184,6 +198,10 @@ async fn every_body_for_compute_is_read_without_loss() {
                 judge::<models::VirtualMachine>(body);
                 "machine"
             }
+            ["virtualMachineScaleSets", _] => {
+                judge::<models::VirtualMachineScaleSet>(body);
+                "scale set"
+            }
             _ => panic!("nobody judges {}", request.path_and_query),
         };
         *judged.entry(kind).or_insert(0) += 1;
@@ -194,6 +212,7 @@ async fn every_body_for_compute_is_read_without_loss() {
         ("grant", 4),
         ("image", 4),
         ("machine", 4),
+        ("scale set", 1),
     ]);
     assert_eq!(judged, expected);
 }

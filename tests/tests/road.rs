@@ -16,7 +16,10 @@ use std::time::Duration;
 
 use azure_nixos::image::{ImageSource, UploadedImage};
 use azure_nixos::progress::Phase;
-use azure_nixos::vm::{BootedFleet, BootedVm, FleetBuilder, Identity, ImageReference, SshKey};
+use azure_nixos::vm::{
+    BootedFleet, BootedSet, BootedVm, FleetBuilder, Identity, ImageReference, ScaleSetBuilder,
+    SshKey,
+};
 use azure_nixos::{Error, ErrorKind, Handle, ImageBuilder, Result, VmBuilder};
 use azure_nixos_emulator::fault::{FaultId, FaultRule, Plane};
 use azure_nixos_tests::content::assert_uploaded;
@@ -39,10 +42,13 @@ enum Road {
     Machine,
     /// Two machines with all that a machine can have, each from a copy of a disk.
     Fleet,
+    /// A scale set of two machines.
+    Set,
 }
 
 /// A local Azure, a disk image, and an image of it for machines.
 struct Place {
+    road: Road,
     local: Local,
     file: PathBuf,
     image: Option<UploadedImage>,
@@ -53,6 +59,7 @@ enum Made {
     Image(UploadedImage),
     Machine(BootedVm),
     Fleet(BootedFleet),
+    Set(BootedSet),
 }
 
 impl Place {
@@ -65,7 +72,7 @@ impl Place {
         disks::raw(&file, SIZE, Table::Efi, 1);
         let image = match road {
             Road::Image => None,
-            Road::Machine | Road::Fleet => Some(
+            Road::Machine | Road::Fleet | Road::Set => Some(
                 ImageBuilder::new(&local.azure, "images", "base")
                     .source(ImageSource::file(&file))
                     .keep_disk(road == Road::Fleet)
@@ -73,7 +80,12 @@ impl Place {
                     .unwrap(),
             ),
         };
-        Self { local, file, image }
+        Self {
+            road,
+            local,
+            file,
+            image,
+        }
     }
 
     fn image(&self, group: &str) -> ImageBuilder {
@@ -105,11 +117,16 @@ impl Place {
             .fleet(2)
     }
 
+    fn set(&self, group: &str) -> ScaleSetBuilder {
+        self.machine(group).ipv6(true).data_disk_gb(4).scale_set(2)
+    }
+
     async fn run(&self, group: &str) -> Result<Made> {
-        match &self.image {
-            None => self.image(group).await.map(Made::Image),
-            Some(image) if image.disk_id.is_some() => self.fleet(group).await.map(Made::Fleet),
-            Some(_) => self.machine(group).await.map(Made::Machine),
+        match self.road {
+            Road::Image => self.image(group).await.map(Made::Image),
+            Road::Machine => self.machine(group).await.map(Made::Machine),
+            Road::Fleet => self.fleet(group).await.map(Made::Fleet),
+            Road::Set => self.set(group).await.map(Made::Set),
         }
     }
 
@@ -169,6 +186,21 @@ impl Place {
                 // itself and two disks.
                 let ids = news.iter().filter(|key| key.starts_with("/subscr")).count();
                 assert_eq!(ids, 15, "{news:?}");
+            }
+            Made::Set(set) => {
+                let made = self.local.get(set.id.as_str()).await;
+                assert_eq!(made["properties"]["provisioningState"], "Succeeded");
+                assert!(set.ssh_private_key.as_ref().unwrap().exists());
+                // Not to know them is said aloud.
+                let known = set.machines.len();
+                assert!(
+                    known == 2 || known == 0 && !set.warnings.is_empty(),
+                    "{set:?}"
+                );
+                // The group, the network and its rules, the set; of each machine two addresses, the
+                // interface, itself and two disks.
+                let ids = news.iter().filter(|key| key.starts_with("/subscr")).count();
+                assert_eq!(ids, 16, "{news:?}");
             }
         }
     }
@@ -287,6 +319,12 @@ async fn a_machine_survives_or_undoes_a_refusal_of_any_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_survives_or_undoes_a_refusal_of_any_request() {
+    let requests = refused(Road::Set, Plane::Arm).await;
+    assert!(requests > 15, "only {requests} requests were met");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_survives_or_undoes_a_refusal_of_any_request() {
     let requests = refused(Road::Fleet, Plane::Arm).await;
     assert!(requests > 40, "only {requests} requests were met");
@@ -302,7 +340,7 @@ async fn a_single_refusal_of_any_page_is_renewed() {
 /// Carried out, and the answer lost; then refused for good when it is asked again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_without_an_answer_is_undone_too() {
-    for road in [Road::Image, Road::Machine, Road::Fleet] {
+    for road in [Road::Image, Road::Machine, Road::Fleet, Road::Set] {
         each_request(
             road,
             Plane::Arm,
@@ -358,6 +396,14 @@ async fn a_machine_survives_the_loss_of_any_answer() {
     tokio::join!(
         lost(Road::Machine, Plane::Arm, true),
         lost(Road::Machine, Plane::Arm, false),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_survives_the_loss_of_any_answer() {
+    tokio::join!(
+        lost(Road::Set, Plane::Arm, true),
+        lost(Road::Set, Plane::Arm, false),
     );
 }
 
@@ -423,6 +469,9 @@ async fn stopped_at_each(road: Road, plane: Plane, stop: Stop) {
                 Road::Fleet => stopped(place.fleet(&group).start(), hit, stop)
                     .await
                     .map(|result| result.map(Made::Fleet)),
+                Road::Set => stopped(place.set(&group).start(), hit, stop)
+                    .await
+                    .map(|result| result.map(Made::Set)),
             }
         })
         .await;
@@ -440,7 +489,7 @@ async fn stopped_at_each(road: Road, plane: Plane, stop: Stop) {
                 let made = match road {
                     Road::Image => after.keys().any(|key| key.ends_with("/images/web")),
                     Road::Machine => after.keys().any(|key| key.ends_with("virtualmachines/web")),
-                    Road::Fleet => unreachable!("no fleet is dropped"),
+                    Road::Fleet | Road::Set => unreachable!("they are not dropped"),
                 };
                 let whole = made && place.run(&group).await.is_err() == (road == Road::Machine);
                 if !whole {
@@ -487,6 +536,11 @@ async fn an_image_that_is_cancelled_at_any_request_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_cancelled_at_any_request_leaves_nothing() {
     stopped_at_each(Road::Machine, Plane::Arm, Stop::Cancel).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_is_cancelled_at_any_request_leaves_nothing() {
+    stopped_at_each(Road::Set, Plane::Arm, Stop::Cancel).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use azure_nixos::VmBuilder;
-use azure_nixos::vm::{BootedFleet, BootedVm, Identity, ImageReference, Readiness, Spot, SshKey};
+use azure_nixos::vm::{
+    BootedFleet, BootedSet, BootedVm, Identity, ImageReference, Readiness, Spot, SshKey,
+};
 use serde::Serialize;
 
 use crate::args::{Format, Global};
@@ -69,12 +71,45 @@ pub(crate) struct ShownFleet {
     warnings: Vec<String>,
 }
 
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownSet {
+    scale_set_id: String,
+    name: String,
+    location: String,
+    size: String,
+    security_type: &'static str,
+    admin_username: Option<String>,
+    ssh_private_key: Option<String>,
+    principal_id: Option<String>,
+    machines: Vec<Shown>,
+    warnings: Vec<String>,
+}
+
+impl ShownSet {
+    fn new(set: &BootedSet) -> Self {
+        let key = set.ssh_private_key.as_ref();
+        Self {
+            scale_set_id: set.id.to_string(),
+            name: set.name.clone(),
+            location: set.location.to_string(),
+            size: set.size.clone(),
+            security_type: set.security_type.as_str(),
+            admin_username: set.admin_username.clone(),
+            ssh_private_key: key.map(|path| path.display().to_string()),
+            principal_id: set.principal_id.clone(),
+            machines: set.machines.iter().map(Shown::new).collect(),
+            warnings: set.warnings.clone(),
+        }
+    }
+}
+
 /// What was booted, to be shown as one object.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum ShownBoot {
     One(Box<Shown>),
     Several(ShownFleet),
+    Set(Box<ShownSet>),
 }
 
 /// What was booted.
@@ -82,6 +117,7 @@ pub(crate) enum ShownBoot {
 pub(crate) enum Booted {
     One(Box<BootedVm>),
     Several(BootedFleet),
+    Set(Box<BootedSet>),
 }
 
 impl Booted {
@@ -92,6 +128,7 @@ impl Booted {
                 machines: fleet.machines.iter().map(Shown::new).collect(),
                 warnings: fleet.warnings.clone(),
             }),
+            Self::Set(set) => ShownBoot::Set(Box::new(ShownSet::new(set))),
         }
     }
 
@@ -100,6 +137,7 @@ impl Booted {
         match self {
             Self::One(vm) => vec![vm.id.as_str()],
             Self::Several(fleet) => fleet.machines.iter().map(|vm| vm.id.as_str()).collect(),
+            Self::Set(set) => vec![set.id.as_str()],
         }
     }
 
@@ -116,6 +154,7 @@ impl Booted {
                     announce(vm);
                 }
             }
+            Self::Set(set) => announce_set(set),
         }
     }
 }
@@ -156,6 +195,13 @@ pub(crate) struct Boot {
 
 impl Boot {
     pub(crate) fn new(args: BootVm) -> Result<Self, Failure> {
+        if let Some(count) = args.count.filter(|count| !(1..=250).contains(count))
+            && !args.scale_set
+        {
+            return Err(Failure::Usage(format!(
+                "--count {count} is for a scale set only (--scale-set); otherwise it is 1 to 250"
+            )));
+        }
         Ok(Self {
             keys: keys(&args.login)?,
             identity: args
@@ -179,6 +225,10 @@ impl Boot {
         let builder = self.builder(image).connect(&connection.azure);
         Ok(match self.args.count {
             None => Booted::One(Box::new(follow(builder.start(), console).await?)),
+            Some(count) if self.args.scale_set => {
+                let set = follow(builder.scale_set(count).start(), console).await?;
+                Booted::Set(Box::new(set))
+            }
             Some(count) => Booted::Several(follow(builder.fleet(count).start(), console).await?),
         })
     }
@@ -188,6 +238,7 @@ impl Boot {
         let builder = self.builder(image);
         match self.args.count {
             None => builder.validate().await?,
+            Some(count) if self.args.scale_set => builder.scale_set(count).validate().await?,
             Some(count) => builder.fleet(count).validate().await?,
         }
         Ok(())
@@ -342,6 +393,28 @@ fn variables(args: &DataArgs) -> Result<Vec<(String, String)>, Failure> {
             Ok((name.to_owned(), value.to_owned()))
         })
         .collect()
+}
+
+/// The same of all machines of a set: what they have in common is said once.
+fn announce_set(set: &BootedSet) {
+    for warning in &set.warnings {
+        output::warning(warning);
+    }
+    if let Some(key) = &set.ssh_private_key {
+        output::note(&format!("private key: {}", key.display()));
+    }
+    if let Some(principal) = &set.principal_id {
+        output::note(&format!("identity: {principal}"));
+    }
+    for vm in &set.machines {
+        let way = vm
+            .ssh_command
+            .as_ref()
+            .map(|command| format!("log in: {command}"));
+        let address = vm.public_ip.as_ref().or(vm.private_ip.as_ref());
+        let way = way.or_else(|| address.map(|address| format!("address: {address}")));
+        output::note(&format!("{}: {}", vm.name, way.unwrap_or_default()));
+    }
 }
 
 /// Says on standard error how to get into a machine.

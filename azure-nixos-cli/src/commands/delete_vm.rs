@@ -79,6 +79,9 @@ async fn delete(
     let machines = Machines::new(&connection.azure);
     let machine = machines.machine(args.vm.resource_group, args.vm.name);
     let plan = console.interrupts.around(machine.delete().plan()).await?;
+    for note in plan.notes() {
+        output::note(note);
+    }
     for thing in plan.goes() {
         output::note(&format!("goes:  {thing}"));
     }

@@ -11,7 +11,15 @@ use crate::connect::Connection;
 use crate::output;
 use crate::run::Failure;
 
-const HEADING: [&str; 6] = ["NAME", "GROUP", "LOCATION", "SIZE", "STATE", "ADDRESS"];
+const HEADING: [&str; 7] = [
+    "NAME",
+    "GROUP",
+    "LOCATION",
+    "SIZE",
+    "STATE",
+    "ADDRESS",
+    "SCALE SET",
+];
 
 #[derive(Debug, Serialize)]
 struct List<'a> {
@@ -44,7 +52,7 @@ pub(crate) async fn list_vms(global: &Global, args: &ListVms) -> Result<u8, Fail
     Ok(0)
 }
 
-fn row(machine: &MachineInfo) -> [String; 6] {
+fn row(machine: &MachineInfo) -> [String; 7] {
     let addresses = machine.public_ips.iter().chain(&machine.private_ips);
     [
         machine.name.clone(),
@@ -58,12 +66,17 @@ fn row(machine: &MachineInfo) -> [String; 6] {
             .next()
             .unwrap_or("-")
             .to_owned(),
+        machine
+            .scale_set
+            .as_ref()
+            .map_or("-", |set| set.name())
+            .to_owned(),
     ]
 }
 
 /// Columns as wide as what is in them.
-fn table(rows: &[[String; 6]]) -> String {
-    let mut widths = [0; 6];
+fn table(rows: &[[String; 7]]) -> String {
+    let mut widths = [0; 7];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -88,13 +101,13 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_what_is_in_them() {
-        let cells = |text: &str| -> [String; 6] {
+        let cells = |text: &str| -> [String; 7] {
             let cells: Vec<String> = text.split(' ').map(str::to_owned).collect();
             cells.try_into().unwrap()
         };
         assert_eq!(
-            table(&[cells("NAME G L S S A"), cells("x group l s s -")]),
-            "NAME  G      L  S  S  A\nx     group  l  s  s  -"
+            table(&[cells("NAME G L S S A T"), cells("x group l s s - -")]),
+            "NAME  G      L  S  S  A  T\nx     group  l  s  s  -  -"
         );
     }
 }

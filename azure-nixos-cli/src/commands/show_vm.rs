@@ -29,6 +29,7 @@ pub(crate) struct Shown<'a> {
     disks: Vec<ShownDisk<'a>>,
     tags: &'a BTreeMap<String, String>,
     made_here: bool,
+    scale_set_id: Option<&'a str>,
     boot_diagnostics: bool,
 }
 
@@ -59,6 +60,7 @@ impl<'a> Shown<'a> {
             disks: machine.disks.iter().map(ShownDisk::new).collect(),
             tags: &machine.tags,
             made_here: machine.made_here,
+            scale_set_id: machine.scale_set.as_ref().map(|id| id.as_str()),
             boot_diagnostics: machine.boot_diagnostics,
         }
     }
@@ -99,6 +101,8 @@ fn text(machine: &MachineInfo) -> String {
     };
     row("name", &machine.name);
     row("id", machine.id.as_str());
+    let set = machine.scale_set.as_ref();
+    row("scale set", set.map(|id| id.name()).unwrap_or_default());
     row("location", machine.location.as_str());
     row("zone", machine.zone.as_deref().unwrap_or_default());
     row("size", &machine.size);

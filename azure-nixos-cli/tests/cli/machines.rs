@@ -118,6 +118,7 @@ fn a_whole_life() {
             "provisioning_state",
             "public_ips",
             "resource_group",
+            "scale_set_id",
             "size",
             "tags",
             "vm_id",
@@ -128,7 +129,7 @@ fn a_whole_life() {
     let list = good(&["list-vms", "-g", "G"]);
     assert_eq!(
         list.stdout,
-        format!("web-1\tg\twestus2\tStandard_DS1_v2\trunning\t{address}\n")
+        format!("web-1\tg\twestus2\tStandard_DS1_v2\trunning\t{address}\t-\n")
     );
     assert_eq!(
         good(&["-o", "json", "list-vms"]).json()["machines"],
@@ -212,6 +213,128 @@ fn a_whole_life() {
         "{}",
         gone.stderr
     );
+}
+
+/// A scale set from its making to its end. Its machines are machines like others; what is asked of its
+/// own name is refused with theirs.
+#[test]
+fn a_scale_set_lives_and_goes() {
+    let place = Place::new();
+    let local = |arguments: &[&str]| place.run(&[&["--local"], arguments].concat());
+    prepare(&place, local);
+    let good = |arguments: &[&str]| {
+        let done = local(arguments);
+        assert_eq!(done.code(), Some(0), "{done:#?}");
+        done
+    };
+    let before = place.traces();
+    let boot = ["boot-vm", "-g", "g", "-i", "web", "-n", "set"];
+    for (more, code, part) in [
+        (&["--count", "0"][..], 2, "for a scale set only"),
+        (&["--count", "251"], 2, "for a scale set only"),
+        (&["--scale-set"], 2, "--count"),
+        (
+            &["--scale-set", "--count", "2", "--no-agent"],
+            1,
+            "must have an agent",
+        ),
+        (
+            &["--scale-set", "--count", "2", "--identity", "system"],
+            1,
+            "user-assigned identities only",
+        ),
+    ] {
+        let done = local(&[&boot[..], more].concat());
+        assert_eq!(done.code(), Some(code), "{done:#?}");
+        assert!(done.stderr.contains(part), "{part}: {}", done.stderr);
+        assert_eq!(place.traces(), before);
+    }
+    let two = [&boot[..], &["--scale-set", "--count", "2"]].concat();
+    let made = good(&[&["-o", "json"], &two[..]].concat());
+    let shown = made.json();
+    let id = shown["scale_set_id"].as_str().unwrap();
+    assert!(id.ends_with("/virtualMachineScaleSets/set"), "{id}");
+    let machines = shown["machines"].as_array().unwrap();
+    let names: Vec<&str> = machines
+        .iter()
+        .map(|machine| machine["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names.len(), 2);
+    let key = place.path("home/.ssh/azure-nixos/set");
+    assert_eq!(shown["ssh_private_key"], key.to_str().unwrap());
+    assert!(key.exists());
+    for (name, machine) in names.iter().zip(machines) {
+        let command = machine["ssh_command"].as_str().unwrap();
+        let said = format!("{name}: log in: {command}");
+        assert!(made.stderr.contains(&said), "{said}: {}", made.stderr);
+    }
+
+    let list = good(&["list-vms", "-g", "g"]).stdout;
+    let rows: Vec<Vec<&str>> = list.lines().map(|row| row.split('\t').collect()).collect();
+    assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), names);
+    assert!(rows.iter().all(|row| row[6] == "set"), "{list}");
+    let member = good(&["-o", "json", "show-vm", "-g", "g", "-n", names[0]]).json();
+    assert_eq!(member["scale_set_id"], id);
+    assert_eq!(member["made_here"], true);
+    let text = good(&["show-vm", "-g", "g", "-n", names[0]]).stdout;
+    assert!(
+        text.lines().any(|line| line == "scale set    set"),
+        "{text}"
+    );
+
+    // A machine of it can be stopped; all of them at once is not for these commands.
+    good(&["stop", "-g", "g", "-n", names[0]]);
+    for command in [
+        &["start"][..],
+        &["stop"],
+        &["restart"],
+        &["resize", "-s", "Standard_B2s"],
+        &["show-vm"],
+        &["serial-log"],
+    ] {
+        let done = local(&[command, &["-g", "g", "-n", "set"]].concat());
+        assert_eq!(done.code(), Some(1), "{done:#?}");
+        for part in [
+            "set is a scale set in g, not a machine",
+            names[0],
+            "az vmss scale",
+        ] {
+            assert!(done.stderr.contains(part), "{part}: {}", done.stderr);
+        }
+    }
+    let gone = good(&["delete-vm", "-g", "g", "-n", names[0], "--yes"]);
+    let note = format!("{} is one of the machines of the scale set set", names[0]);
+    assert!(gone.stderr.contains(&note), "{}", gone.stderr);
+    assert!(
+        gone.stderr.contains("stays: the virtual network set-vnet"),
+        "{}",
+        gone.stderr
+    );
+    let list = good(&["list-vms", "-g", "g"]).stdout;
+    assert!(
+        list.starts_with(names[1]) && list.lines().count() == 1,
+        "{list}"
+    );
+
+    let gone = good(&["delete-vm", "-g", "g", "-n", "set", "--yes"]);
+    assert_eq!(gone.stdout.lines().next(), Some(id));
+    for part in [
+        "goes:  the scale set set".to_owned(),
+        format!("goes:  the machine {}", names[1]),
+        "goes:  the virtual network set-vnet".to_owned(),
+        "goes:  the network security group set-nsg".to_owned(),
+    ] {
+        assert!(
+            gone.stderr.lines().any(|line| line == part),
+            "{part}: {}",
+            gone.stderr
+        );
+    }
+    // A key is nobody's to delete.
+    for half in [key.clone(), key.with_extension("pub")] {
+        fs::remove_file(half).unwrap();
+    }
+    assert_eq!(place.traces(), before);
 }
 
 fn serial_log(place: &Place, good: &impl Fn(&[&str]) -> Done, local: &impl Fn(&[&str]) -> Done) {

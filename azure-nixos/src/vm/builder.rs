@@ -15,7 +15,8 @@ use super::make::Made;
 use super::network::NetworkOptions;
 use super::provisioning::{Data, Provisioning};
 use super::ready::{self, Readiness, WaitOptions};
-use super::spec::{LoginOptions, Spec};
+use super::scale_set::ScaleSetBuilder;
+use super::spec::{LoginOptions, Shape, Spec};
 use crate::arm::Client;
 use crate::azure::{self, Azure};
 use crate::handle::{Handle, Work};
@@ -92,7 +93,7 @@ impl VmBuilder {
                 roles: Vec::new(),
                 provisioning: Provisioning::default(),
                 wait: WaitOptions::default(),
-                count: None,
+                shape: Shape::One,
             },
         }
     }
@@ -331,7 +332,7 @@ impl VmBuilder {
 
     /// So many of it, named `NAME-1`, `NAME-2` and so on, in one network: 1 to 250.
     pub fn fleet(mut self, count: u32) -> FleetBuilder {
-        self.spec.count = Some(count);
+        self.spec.shape = Shape::Fleet(count);
         FleetBuilder(self)
     }
 
@@ -339,6 +340,12 @@ impl VmBuilder {
     pub fn connect(mut self, azure: &Azure) -> Self {
         self.azure = Some(azure.clone());
         self
+    }
+
+    /// A scale set of so many of it, 0 to 1,000: Azure makes them, names them, and can make more.
+    pub fn scale_set(mut self, count: u32) -> ScaleSetBuilder {
+        self.spec.shape = Shape::ScaleSet(count);
+        ScaleSetBuilder::new(self.azure, self.spec)
     }
 
     /// Starts making it.
@@ -359,7 +366,8 @@ impl VmBuilder {
     }
 
     async fn run(self, work: Work) -> Result<Made> {
-        let client = Client::new(&azure::connected(self.azure)?)?;
+        let azure = azure::connected(self.azure)?;
+        let client = Client::new(&azure)?;
         work.progress.phase(Phase::Checking, self.spec.name.clone());
         // Large, and polled once in a while: they live on the heap.
         let plan = work
@@ -367,18 +375,15 @@ impl VmBuilder {
             .await?;
         let mut undo = Undo::default();
         let wait = plan.wait.clone();
-        let result = Box::pin(plan.make(&self.azure, &client, &work, &mut undo)).await;
+        let result = Box::pin(plan.make(&azure, &client, &work, &mut undo)).await;
         let made = match result {
             Ok(made) => made,
             failed => return undo.finish(&work, failed).await,
         };
         let Made { machines, warnings } = made;
-        match Box::pin(ready::wait(&self.azure, &client, &wait, machines, &work)).await {
-            Ok(machines) => Ok(Made { machines, warnings }),
-            Err(error) if error.is_cancelled() => undo.finish(&work, Err(error)).await,
-            // What was made is as it was asked for, and is kept to be looked at.
-            Err(error) => Err(error),
-        }
+        let machines = ready::wait(&azure, &client, &wait, machines, &work);
+        let machines = ready::keep(Box::pin(machines).await, undo, &work).await?;
+        Ok(Made { machines, warnings })
     }
 
     /// Checks everything that can be checked without Azure: names, sizes, the user, the keys, files.

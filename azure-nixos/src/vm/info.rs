@@ -129,8 +129,11 @@ pub struct MachineInfo {
     pub disks: Vec<MachineDisk>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Whether it was made by this library: it bears the tag, with its own name in it.
+    /// Whether it was made by this library: it bears the tag, with its own name in it or that of its
+    /// scale set.
     pub made_here: bool,
+    /// The scale set that it belongs to.
+    pub scale_set: Option<ResourceId>,
     /// Whether its serial console is kept where it can be read.
     pub boot_diagnostics: bool,
     /// An id that no other machine of the same name ever had.
@@ -161,6 +164,11 @@ impl MachineInfo {
                 goes_with_machine: is_delete(disk.delete_option.as_deref()),
             })
             .collect();
+        let scale_set = own
+            .virtual_machine_scale_set
+            .as_ref()
+            .and_then(|set| set.id.clone());
+        let of_set = scale_set.as_ref().map(ResourceId::name);
         Ok(Self {
             resource_group: group.to_owned(),
             location: Location::new(&machine.location)?,
@@ -190,7 +198,9 @@ impl MachineInfo {
                 .as_ref()
                 .and_then(|image| image.id.clone()),
             disks,
-            made_here: is_for(&machine.tags, &name),
+            made_here: is_for(&machine.tags, &name)
+                || of_set.is_some_and(|set| is_for(&machine.tags, set)),
+            scale_set,
             tags: machine.tags.clone(),
             boot_diagnostics: keeps_log(machine),
             vm_id: own.vm_id.clone(),

@@ -10,7 +10,7 @@ use super::delete::MachineDelete;
 use super::info::{MachineInfo, power_state, ssh_port};
 use super::login::{LoginBuilder, LoginsBuilder};
 use super::serial_log::SerialLogBuilder;
-use crate::arm::compute::Existing;
+use crate::arm::compute::{Existing, SCALE_SETS, ScaleSet};
 use crate::arm::{Client, Named, ResourceId, nearest};
 use crate::azure::Azure;
 use crate::{Error, ErrorKind, Result};
@@ -231,6 +231,9 @@ pub(super) async fn not_found(client: &Client, group: &str, name: &str) -> Error
         )
         .with_hint("`azure-nixos list-vms` lists the machines of all groups");
     }
+    if let Ok(Some(set)) = client.scale_set(group, name).await {
+        return is_a_set(client, group, set).await;
+    }
     let error = Error::new(
         ErrorKind::NotFound,
         format!("there is no machine {name} in {group}"),
@@ -241,6 +244,39 @@ pub(super) async fn not_found(client: &Client, group: &str, name: &str) -> Error
     };
     let names = others.iter().filter_map(|other| other.name.as_deref());
     error.with_hint(hint(name, names.collect(), "the group has"))
+}
+
+/// That a name is that of a scale set, which of its machines there are, and what is done to all of them.
+async fn is_a_set(client: &Client, group: &str, set: ScaleSet) -> Error {
+    let name = set.name.clone().unwrap_or_default();
+    let id = client.resource_id(group, SCALE_SETS, &name);
+    let machines = if set.is_flexible() {
+        client.machines_of_set(&id).await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let mut names: Vec<&str> = machines
+        .iter()
+        .filter_map(|one| one.name.as_deref())
+        .collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(MOST_NAMES);
+    names.truncate(MOST_NAMES);
+    let one = match (names.as_slice(), more) {
+        ([], _) => String::new(),
+        (names, 0) => format!("name one of its machines ({}); ", names.join(", ")),
+        (names, more) => format!(
+            "name one of its machines ({} and {more} more); ",
+            names.join(", ")
+        ),
+    };
+    Error::new(
+        ErrorKind::NotFound,
+        format!("{name} is a scale set in {group}, not a machine"),
+    )
+    .with_hint(format!(
+        "{one}for all at once there are `az vmss start`, `az vmss deallocate` and `az vmss restart`, and `az vmss scale -g {group} -n {name} --new-capacity N` for more or fewer of them"
+    ))
 }
 
 /// What else may have been meant. `who` says before the names whose they are.

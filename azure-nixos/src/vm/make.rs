@@ -31,7 +31,7 @@ use crate::{Error, Result};
 const RESERVED: Duration = Duration::from_secs(180);
 
 /// What of a machine needs nothing else.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Prepared {
     keys: Vec<String>,
     private_key: Option<PathBuf>,
@@ -178,11 +178,7 @@ impl Plan {
         undo: &mut Undo,
     ) -> Result<Prepared> {
         work.check()?;
-        let mut prepared = Prepared {
-            keys: self.login.keys.clone(),
-            ..Prepared::default()
-        };
-        self.make_keys(one, &mut prepared, undo).await?;
+        let (keys, private_key) = self.make_keys(&one.name, undo).await?;
         let (mut of_addresses, mut of_disk) = (Undo::default(), Undo::default());
         let (known, disk) = futures::join!(
             one.connection
@@ -190,29 +186,40 @@ impl Plan {
             self.copy_disk(one, client, &mut of_disk),
         );
         undo.push_beside(vec![of_addresses, of_disk]);
-        prepared.known = known?;
-        prepared.disk = disk?;
-        Ok(prepared)
+        Ok(Prepared {
+            keys,
+            private_key,
+            known: known?,
+            disk: disk?,
+        })
     }
 
-    /// A new pair, or a key that nobody has.
-    async fn make_keys(&self, one: &One, prepared: &mut Prepared, undo: &mut Undo) -> Result<()> {
-        let Some(user) = self.login.provisioned.clone() else {
-            return Ok(());
+    /// The keys that may log in: those that there are, a new pair, or one that nobody has. A new pair
+    /// is named after its machine, and comes with the file of its private half.
+    pub(super) async fn make_keys(
+        &self,
+        name: &str,
+        undo: &mut Undo,
+    ) -> Result<(Vec<String>, Option<PathBuf>)> {
+        let mut all = self.login.keys.clone();
+        let Some(user) = &self.login.provisioned else {
+            return Ok((all, None));
         };
-        let (name, comment) = (one.name.clone(), format!("{user}@{}", one.name));
+        let comment = format!("{user}@{name}");
         if let Some(directory) = self.login.new_pair.clone() {
+            let name = name.to_owned();
             let pair = blocking(move || keys::generate(&directory, &name, &comment)).await?;
             let path = pair.private.clone();
             undo.push(format!("the key {}", path.display()), move || {
                 blocking(move || keys::remove(&path))
             });
-            prepared.keys.push(pair.public);
-            prepared.private_key = Some(pair.private);
-        } else if prepared.keys.is_empty() {
-            prepared.keys.push(keys::throwaway(&comment)?);
+            all.push(pair.public);
+            return Ok((all, Some(pair.private)));
         }
-        Ok(())
+        if all.is_empty() {
+            all.push(keys::throwaway(&comment)?);
+        }
+        Ok((all, None))
     }
 
     /// The copy of a disk to boot from, where it is one.
@@ -294,7 +301,14 @@ impl Plan {
         {
             warnings.push(format!("the address of the machine is not known: {error}"));
         }
-        Ok(self.booted(one, machine, known, prepared.private_key, client, warnings))
+        Ok(self.booted(
+            &one.name,
+            machine,
+            known,
+            prepared.private_key,
+            client,
+            warnings,
+        ))
     }
 
     /// Makes the machine itself.
@@ -337,7 +351,7 @@ impl Plan {
         }
     }
 
-    async fn explain(&self, client: &Client, error: Error) -> Error {
+    pub(super) async fn explain(&self, client: &Client, error: Error) -> Error {
         if error.is_cancelled() {
             return error;
         }
@@ -362,9 +376,9 @@ impl Plan {
         });
     }
 
-    fn booted(
+    pub(super) fn booted(
         &self,
-        one: &One,
+        name: &str,
         machine: VirtualMachine,
         known: Known,
         private_key: Option<PathBuf>,
@@ -397,8 +411,8 @@ impl Plan {
                 }),
             id: machine
                 .id
-                .unwrap_or_else(|| client.resource_id(group, VIRTUAL_MACHINES, &one.name)),
-            name: one.name.clone(),
+                .unwrap_or_else(|| client.resource_id(group, VIRTUAL_MACHINES, name)),
+            name: name.to_owned(),
             resource_group: group.clone(),
             location: self.place.location.clone(),
             zone: machine.zones.into_iter().next(),

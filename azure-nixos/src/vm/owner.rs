@@ -64,6 +64,11 @@ impl Owner {
         tags
     }
 
+    /// Whether a resource is tagged with this attempt.
+    pub(crate) fn made(&self, tags: &BTreeMap<String, String>) -> bool {
+        tags.get(RUN_TAG).is_some_and(|run| *run == self.run)
+    }
+
     /// Fails when a resource is not tagged with this attempt.
     ///
     /// # Errors
@@ -74,7 +79,7 @@ impl Owner {
         what: &str,
         name: &str,
     ) -> Result<()> {
-        if tags.get(RUN_TAG).is_some_and(|run| *run == self.run) {
+        if self.made(tags) {
             return Ok(());
         }
         Err(Error::new(

@@ -114,45 +114,23 @@ impl Plan {
         let spot = machine.spot;
         VirtualMachine {
             location: self.place.location.to_string(),
-            tags: self.machine_tags(one),
+            tags: self.machine_tags(&one.owner),
             zones: machine.zone.iter().cloned().collect(),
             identity: self.identity.as_ref().map(identity::Plan::describe),
             properties: VirtualMachineProperties {
                 hardware_profile: HardwareProfile {
                     vm_size: self.chosen.size.clone(),
                 },
-                storage_profile: StorageProfile {
-                    image_reference: (self.origin.kind != OriginKind::Disk).then(|| {
-                        ImageReference {
-                            id: Some(self.origin.id.clone()),
-                        }
-                    }),
-                    os_disk: self.os_disk(parts.disk),
-                    data_disks: self.data_disks(),
-                    disk_controller_type: self.chosen.controller.clone(),
-                },
+                storage_profile: self.storage_profile(parts.disk),
                 os_profile: self.os_profile(one, parts.keys),
                 network_profile: NetworkProfile {
                     network_interfaces: vec![InterfaceReference::primary(parts.interface)],
                 },
-                security_profile: self.chosen.trusted_launch.then(|| SecurityProfile {
-                    security_type: Some(SecurityType::TrustedLaunch.as_str().to_owned()),
-                    uefi_settings: Some(UefiSettings {
-                        // NixOS signs no boot loader by itself.
-                        secure_boot_enabled: machine.secure_boot,
-                        v_tpm_enabled: true,
-                    }),
-                }),
-                // Without the URL of an account: Azure keeps the log by itself.
-                diagnostics_profile: machine.boot_diagnostics.then_some(DiagnosticsProfile {
-                    boot_diagnostics: BootDiagnostics { enabled: true },
-                }),
+                security_profile: self.security_profile(),
+                diagnostics_profile: self.diagnostics_profile(),
                 priority: spot.map(|_| "Spot".to_owned()),
                 eviction_policy: spot.map(|spot| spot.eviction.as_str().to_owned()),
-                billing_profile: spot.map(|spot| BillingProfile {
-                    // -1 stands for the price of a regular machine.
-                    max_price: Some(spot.max_price.unwrap_or(-1.0)),
-                }),
+                billing_profile: self.billing_profile(),
                 user_data: self.told.user_data.clone(),
                 ..VirtualMachineProperties::default()
             },
@@ -161,12 +139,49 @@ impl Plan {
     }
 
     /// A machine without a first boot has no place where Azure keeps its user.
-    fn machine_tags(&self, one: &One) -> BTreeMap<String, String> {
-        let mut tags = one.owner.tags();
+    pub(super) fn machine_tags(&self, owner: &Owner) -> BTreeMap<String, String> {
+        let mut tags = owner.tags();
         if let (None, Some(user)) = (&self.login.provisioned, &self.login.user) {
             tags.insert(USER_TAG.to_owned(), user.clone());
         }
         tags
+    }
+
+    /// The disks; `copy` is the one to boot from, where it is not made from an image.
+    pub(super) fn storage_profile(&self, copy: Option<ResourceId>) -> StorageProfile {
+        StorageProfile {
+            image_reference: (self.origin.kind != OriginKind::Disk).then(|| ImageReference {
+                id: Some(self.origin.id.clone()),
+            }),
+            os_disk: self.os_disk(copy),
+            data_disks: self.data_disks(),
+            disk_controller_type: self.chosen.controller.clone(),
+        }
+    }
+
+    pub(super) fn security_profile(&self) -> Option<SecurityProfile> {
+        self.chosen.trusted_launch.then(|| SecurityProfile {
+            security_type: Some(SecurityType::TrustedLaunch.as_str().to_owned()),
+            uefi_settings: Some(UefiSettings {
+                // NixOS signs no boot loader by itself.
+                secure_boot_enabled: self.machine.secure_boot,
+                v_tpm_enabled: true,
+            }),
+        })
+    }
+
+    pub(super) fn diagnostics_profile(&self) -> Option<DiagnosticsProfile> {
+        // Without the URL of an account: Azure keeps the log by itself.
+        self.machine.boot_diagnostics.then_some(DiagnosticsProfile {
+            boot_diagnostics: BootDiagnostics { enabled: true },
+        })
+    }
+
+    pub(super) fn billing_profile(&self) -> Option<BillingProfile> {
+        self.machine.spot.map(|spot| BillingProfile {
+            // -1 stands for the price of a regular machine.
+            max_price: Some(spot.max_price.unwrap_or(-1.0)),
+        })
     }
 
     fn os_disk(&self, copy: Option<ResourceId>) -> OsDisk {
@@ -223,25 +238,30 @@ impl Plan {
             computer_name: host_name(&one.name),
             custom_data: self.told.custom_data.clone(),
             allow_extension_operations: without_agent,
-            linux_configuration: Some(LinuxConfiguration {
-                disable_password_authentication: true,
-                provision_vm_agent: without_agent,
-                ssh: Some(SshConfiguration {
-                    public_keys: keys
-                        .into_iter()
-                        .map(|key_data| SshPublicKey {
-                            path: format!("/home/{user}/.ssh/authorized_keys"),
-                            key_data,
-                        })
-                        .collect(),
-                }),
-            }),
+            linux_configuration: Some(self.linux_configuration(&user, keys)),
             admin_username: user,
         })
+    }
+
+    /// How the first user logs in.
+    pub(super) fn linux_configuration(&self, user: &str, keys: Vec<String>) -> LinuxConfiguration {
+        LinuxConfiguration {
+            disable_password_authentication: true,
+            provision_vm_agent: (!self.told.agent).then_some(false),
+            ssh: Some(SshConfiguration {
+                public_keys: keys
+                    .into_iter()
+                    .map(|key_data| SshPublicKey {
+                        path: format!("/home/{user}/.ssh/authorized_keys"),
+                        key_data,
+                    })
+                    .collect(),
+            }),
+        }
     }
 }
 
 /// A machine's name may have periods in it; a host name is what stands before the first.
-fn host_name(name: &str) -> String {
+pub(super) fn host_name(name: &str) -> String {
     name.split('.').next().unwrap_or(name).to_owned()
 }

@@ -16,10 +16,11 @@ use super::owner::Owner;
 use super::plan::{Chosen, Login, One, Plan};
 use super::provisioning::{Provisioning, Told};
 use super::ready::{Readiness, Wait, WaitOptions};
+use super::scale_set;
 use super::sizes::{self, Catalogue, Needs};
 use super::user;
 use crate::arm::compute::{GALLERY_IMAGES, GALLERY_VERSIONS};
-use crate::arm::{Client, Location, Named};
+use crate::arm::{Client, Location, Named, ResourceId};
 use crate::blocking::blocking;
 use crate::group::{Fallback, Place};
 use crate::undo::AT_A_TIME;
@@ -42,8 +43,18 @@ pub(crate) struct Spec {
     pub(crate) roles: Vec<Wanted>,
     pub(crate) provisioning: Provisioning,
     pub(crate) wait: WaitOptions,
-    /// How many, named `NAME-1` and so on; without it one, named `NAME`.
-    pub(crate) count: Option<u32>,
+    pub(crate) shape: Shape,
+}
+
+/// How many machines there are to be, and what holds them together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One, named `NAME`.
+    One,
+    /// So many, named `NAME-1` and so on.
+    Fleet(u32),
+    /// A scale set named `NAME` of so many, which Azure names.
+    ScaleSet(u32),
 }
 
 /// Who may log in.
@@ -71,13 +82,29 @@ struct Read {
     told: Told,
 }
 
+/// What machines are made from and into, whatever their shape.
+pub(super) struct Ground {
+    pub(super) origin: Origin,
+    pub(super) place: Place,
+    os_disk_gb: u64,
+    login: Login,
+    told: Told,
+    pub(super) join: Option<ResourceId>,
+    pub(super) allow: Allow,
+    identity: Option<identity::Plan>,
+    catalogue: Option<Catalogue>,
+    wait: Wait,
+    pub(super) warnings: Vec<String>,
+}
+
 impl Spec {
     fn names(&self) -> Vec<String> {
-        match self.count {
-            None => vec![self.name.clone()],
-            Some(count) => (1..=count)
+        match self.shape {
+            Shape::One => vec![self.name.clone()],
+            Shape::Fleet(count) => (1..=count)
                 .map(|number| format!("{}-{number}", self.name))
                 .collect(),
+            Shape::ScaleSet(_) => Vec::new(),
         }
     }
 
@@ -91,7 +118,7 @@ impl Spec {
 
     async fn read(&self, once: Once) -> Result<Read> {
         Named::ResourceGroup.check(&self.group)?;
-        if let Some(count) = self.count
+        if let Shape::Fleet(count) = self.shape
             && !(1..=MOST_MACHINES).contains(&count)
         {
             return Err(Error::new(
@@ -99,6 +126,9 @@ impl Spec {
                 format!("a fleet cannot have {count} machines"),
             )
             .with_hint(format!("pass 1 to {MOST_MACHINES}")));
+        }
+        if let Shape::ScaleSet(count) = self.shape {
+            scale_set::check(&self.name, count, self.identity.as_ref())?;
         }
         SharedNetwork::check_names(&self.name, self.network.subnet.is_some())?;
         // The longest is the last one.
@@ -147,9 +177,7 @@ impl Spec {
 
     /// Where the group is, if that matters to what image is meant.
     async fn group_location(&self, client: &Client) -> Result<Option<Location>> {
-        let gallery = |id: &crate::arm::ResourceId| {
-            id.is_kind(GALLERY_IMAGES) || id.is_kind(GALLERY_VERSIONS)
-        };
+        let gallery = |id: &ResourceId| id.is_kind(GALLERY_IMAGES) || id.is_kind(GALLERY_VERSIONS);
         if !matches!(&self.image, ImageReference::Id(id) if gallery(id)) {
             return Ok(None);
         }
@@ -166,6 +194,43 @@ impl Spec {
     /// # Errors
     /// What no machine can be made from, or like; what is there already.
     pub(crate) async fn check(self, client: &Client) -> Result<Plan> {
+        let ground = self.ground(client).await?;
+        let shared_owner = Owner::new(&self.name);
+        let shared = SharedNetwork::new(
+            shared_owner.clone(),
+            ground.join.clone(),
+            ground.allow.clone(),
+            self.network.ipv6,
+        );
+        let machines: Vec<One> = self
+            .names()
+            .into_iter()
+            .map(|name| {
+                let owner = match self.shape {
+                    Shape::Fleet(_) => shared_owner.member(&name),
+                    Shape::One | Shape::ScaleSet(_) => shared_owner.clone(),
+                };
+                One {
+                    connection: Connection::new(
+                        owner.clone(),
+                        &self.network,
+                        self.machine.zone.as_deref(),
+                    ),
+                    disk: (ground.origin.kind == OriginKind::Disk).then(|| disk_name(&name)),
+                    owner,
+                    name,
+                }
+            })
+            .collect();
+        check_absent(client, &self.group, &shared, &machines).await?;
+        self.plan(ground, shared, machines)
+    }
+
+    /// Finds what machines are made from and into.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), but for what is there already.
+    pub(super) async fn ground(&self, client: &Client) -> Result<Ground> {
         let Read { keys, told } = self.read(Once::Read).await?;
         let asked = self.location.as_deref().map(Location::new).transpose()?;
         let group = self.group_location(client).await?;
@@ -198,45 +263,58 @@ impl Spec {
             Catalogue::read(client, &place.location),
         );
         subnet?;
-        let shared_owner = Owner::new(&self.name);
         let allow = allow?;
         let wait = self.wait(client, &allow, is_me).await?;
-        let shared = SharedNetwork::new(shared_owner.clone(), join, allow, self.network.ipv6);
-        let machines: Vec<One> = self
-            .names()
-            .into_iter()
-            .map(|name| {
-                let owner = match self.count {
-                    None => shared_owner.clone(),
-                    Some(_) => shared_owner.member(&name),
-                };
-                One {
-                    connection: Connection::new(
-                        owner.clone(),
-                        &self.network,
-                        self.machine.zone.as_deref(),
-                    ),
-                    disk: (origin.kind == OriginKind::Disk).then(|| disk_name(&name)),
-                    owner,
-                    name,
-                }
-            })
-            .collect();
-        check_absent(client, &self.group, &shared, &machines).await?;
         let identity = identity?;
         warnings.extend(identity.iter().flat_map(identity::Plan::warnings));
-
         let catalogue = catalogue.unwrap_or_else(|error| {
             warnings.push(format!("the size is not checked beforehand: {error}"));
             None
         });
+        Ok(Ground {
+            origin,
+            place,
+            os_disk_gb,
+            login,
+            told,
+            join,
+            allow,
+            identity,
+            catalogue,
+            wait,
+            warnings,
+        })
+    }
+
+    /// Puts the plan together, with what follows from the size.
+    ///
+    /// # Errors
+    /// When the size will not do, or there is no room for so many in the quota.
+    pub(super) fn plan(
+        self,
+        ground: Ground,
+        network: SharedNetwork,
+        machines: Vec<One>,
+    ) -> Result<Plan> {
+        let Ground {
+            origin,
+            place,
+            os_disk_gb,
+            login,
+            told,
+            identity,
+            catalogue,
+            wait,
+            warnings,
+            ..
+        } = ground;
         let (chosen, needs) = self.choose(&origin, &place.location, catalogue.as_ref())?;
         Ok(Plan {
             name: self.name,
             place,
             luns: self.machine.luns(&origin),
             origin,
-            network: shared,
+            network,
             machines,
             machine: self.machine,
             os_disk_gb,
@@ -287,7 +365,10 @@ impl Spec {
                 .as_ref()
                 .is_some_and(|sku| sku.to_ascii_lowercase().starts_with("premium")),
             trusted_launch,
-            count: u64::from(self.count.unwrap_or(1)),
+            count: match self.shape {
+                Shape::One => 1,
+                Shape::Fleet(count) | Shape::ScaleSet(count) => u64::from(count),
+            },
         };
         let size = catalogue
             .map(|catalogue| catalogue.check(&machine.size, &needs))

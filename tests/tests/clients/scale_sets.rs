@@ -1,12 +1,14 @@
 //! Scale sets through `az`.
 
-use azure_nixos_tests::Local;
+use azure_nixos::VmBuilder;
+use azure_nixos::vm::{Machines, PowerState, SshKey};
 use azure_nixos_tests::openapi::{Deviation, Rule, Side};
+use azure_nixos_tests::{Local, within};
 use serde_json::json;
 
 use crate::az::Az;
 use crate::judged::assert_by_the_documents;
-use crate::made::{image, key_file};
+use crate::made::{KEY, image, key_file};
 
 /// The documents at hand have machines, images and disks; scale sets are in one that is not.
 const NO_DOCUMENT: [Deviation; 5] = [
@@ -145,5 +147,92 @@ async fn a_flexible_set_has_machines_of_its_own() {
             "{kind}"
         );
     }
+    assert_by_the_documents(&local, &NO_DOCUMENT);
+}
+
+/// What the library made is a set to `az`, which changes it; and what `az` changed the library finds
+/// and deletes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_library_made_az_scales() {
+    let local = Local::start().await;
+    let Some(az) = Az::log_in(&local).await else {
+        return;
+    };
+    let (image, _) = image(&local, "images", "web").await;
+    let before = local.state().await;
+    let set = within(60, "the set", async {
+        VmBuilder::new(&local.azure, "sets", "web", &image)
+            .admin_username("nixos")
+            .ssh_key(SshKey::text(KEY))
+            .ipv6(true)
+            .scale_set(2)
+            .await
+    })
+    .await
+    .unwrap();
+    let shown = az.ok("vmss show -g sets -n web").await;
+    assert_eq!(shown["id"], set.id.as_str());
+    assert_eq!(shown["orchestrationMode"], "Flexible");
+    assert_eq!(shown["provisioningState"], "Succeeded");
+    assert_eq!(shown["sku"]["capacity"], 2);
+    assert_eq!(shown["singlePlacementGroup"], false);
+    let profile = &shown["virtualMachineProfile"];
+    assert_eq!(profile["osProfile"]["computerNamePrefix"], "web");
+    let nic = &profile["networkProfile"]["networkInterfaceConfigurations"][0];
+    assert_eq!(nic["deleteOption"], "Delete");
+    let public = &nic["ipConfigurations"][0]["publicIPAddressConfiguration"];
+    let public = if public.is_null() {
+        &nic["ipConfigurations"][0]["publicIpAddressConfiguration"]
+    } else {
+        public
+    };
+    assert_eq!(public["deleteOption"], "Delete", "{nic}");
+    let mine: Vec<&str> = set.machines.iter().map(|vm| vm.name.as_str()).collect();
+    let listed = az
+        .ok(&format!(
+            "vm list --vmss {} --query sort([].name)",
+            shown["id"].as_str().unwrap()
+        ))
+        .await;
+    assert_eq!(listed, json!(mine));
+    let address = az
+        .ok(&format!(
+            "vm list-ip-addresses -g sets -n {} --query [0].virtualMachine.network.publicIpAddresses[].ipAddress",
+            mine[0]
+        ))
+        .await;
+    let addresses = address.as_array().unwrap();
+    assert!(
+        addresses.contains(&json!(set.machines[0].public_ip)),
+        "{address}"
+    );
+
+    az.ok("vmss scale -g sets -n web --new-capacity 3").await;
+    az.ok("vmss deallocate -g sets -n web").await;
+    let machines = Machines::new(&local.azure);
+    let all = machines.list(Some("sets")).await.unwrap();
+    assert_eq!(all.len(), 3);
+    for one in &all {
+        let own = one.scale_set.as_ref().unwrap();
+        assert!(one.made_here && own.name() == "web", "{one:?}");
+        assert_eq!(one.power_state, PowerState::Deallocated);
+    }
+    machines.machine("sets", "web").delete().await.unwrap();
+    assert_eq!(az.ok("vmss list -g sets").await, json!([]));
+    for kind in [
+        "vm",
+        "network nic",
+        "network public-ip",
+        "disk",
+        "network vnet",
+    ] {
+        assert_eq!(
+            az.ok(&format!("{kind} list -g sets")).await,
+            json!([]),
+            "{kind}"
+        );
+    }
+    az.ok("group delete -n sets --yes").await;
+    assert!(local.state().await == before);
     assert_by_the_documents(&local, &NO_DOCUMENT);
 }

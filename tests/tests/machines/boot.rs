@@ -11,7 +11,7 @@ use crate::place::{COMPUTE, NETWORK, Place, arm};
 const GALLERY: &str = "2023-07-03";
 
 impl Place {
-    fn from(&self, image: &str, name: &str) -> VmBuilder {
+    pub(crate) fn from(&self, image: &str, name: &str) -> VmBuilder {
         let image = ImageReference::parse(image).unwrap();
         VmBuilder::new(&self.local.azure, "vms", name, image)
             .admin_username("nixos")
@@ -20,7 +20,7 @@ impl Place {
     }
 
     /// A managed disk with the content of the image, in the group of the images.
-    async fn disk(&self) -> String {
+    pub(crate) async fn disk(&self) -> String {
         let image = ImageBuilder::new(&self.local.azure, "images", "other")
             .source(azure_nixos::image::ImageSource::file(
                 self.local.place().join("disk.raw"),
@@ -33,7 +33,12 @@ impl Place {
 
     /// A gallery with an image definition and versions of it, made of a disk. Returns the id of the
     /// definition.
-    async fn gallery(&self, state: &str, features: Value, versions: &[(&str, &[&str])]) -> String {
+    pub(crate) async fn gallery(
+        &self,
+        state: &str,
+        features: Value,
+        versions: &[(&str, &[&str])],
+    ) -> String {
         let disk = self.disk().await;
         let gallery = self.id("/resourceGroups/images/providers/Microsoft.Compute/galleries/nix");
         let here = json!({ "location": "westus2" });
@@ -64,7 +69,7 @@ impl Place {
     }
 
     /// The body of the newest PUT of a kind.
-    fn sent(&self, path: &str) -> Value {
+    pub(crate) fn sent(&self, path: &str) -> Value {
         let requests = self.local.emulator.requests();
         let found = requests
             .iter()
@@ -73,12 +78,12 @@ impl Place {
         found.and_then(|request| request.body.clone()).unwrap()
     }
 
-    async fn image(&self) -> String {
+    pub(crate) async fn image(&self) -> String {
         self.id("/resourceGroups/images/providers/Microsoft.Compute/images/base")
     }
 
     /// Nothing but questions was asked since there were so many requests, and nothing was made.
-    async fn assert_refused(&self, error: &Error, before: &State, requests: usize) {
+    pub(crate) async fn assert_refused(&self, error: &Error, before: &State, requests: usize) {
         let asked = self.since(requests);
         let writes: Vec<_> = asked
             .iter()

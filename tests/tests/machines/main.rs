@@ -14,4 +14,5 @@ mod delete;
 mod life;
 mod place;
 mod ready;
+mod scale_set;
 mod serial_log;

@@ -46,6 +46,8 @@ pub(crate) struct Properties {
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub(crate) diagnostics_profile: Diagnostics,
     pub(crate) instance_view: Option<View>,
+    /// The set of the mode Flexible that it belongs to.
+    pub(crate) virtual_machine_scale_set: Option<Image>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -63,6 +65,7 @@ pub(crate) struct Storage {
     pub(crate) data_disks: Vec<VmDisk>,
 }
 
+/// Another resource, by its id.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Image {

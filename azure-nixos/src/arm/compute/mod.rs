@@ -1,9 +1,11 @@
-//! Microsoft.Compute: managed disks, images and those of galleries, virtual machines and their sizes.
+//! Microsoft.Compute: managed disks, images and those of galleries, virtual machines and their sizes,
+//! and scale sets.
 
 mod disks;
 mod galleries;
 mod images;
 mod machines;
+mod scale_sets;
 mod skus;
 mod virtual_machines;
 
@@ -17,6 +19,12 @@ pub use galleries::{
 };
 pub use images::{Image, ImageDataDisk, ImageOsDisk, ImageProperties, ImageStorageProfile};
 pub(crate) use machines::{Existing, PowerAction};
+pub use scale_sets::{
+    AddressConfiguration, AddressConfigurationProperties, InterfaceConfiguration,
+    InterfaceConfigurationProperties, PublicIpConfiguration, PublicIpConfigurationProperties,
+    ScaleSet, ScaleSetNetworkProfile, ScaleSetOsProfile, ScaleSetProfile, ScaleSetProperties,
+    ScaleSetSku,
+};
 pub use skus::{Capability, Restriction, RestrictionInfo, VmSize, ZoneInfo};
 pub use virtual_machines::{
     AssignedIdentity, BillingProfile, BootDiagnostics, DataDisk, DiagnosticsProfile,
@@ -35,6 +43,7 @@ pub(crate) const DISKS: &str = "Microsoft.Compute/disks";
 pub(crate) const IMAGES: &str = "Microsoft.Compute/images";
 pub(crate) const GALLERY_IMAGES: &str = "Microsoft.Compute/galleries/images";
 pub(crate) const GALLERY_VERSIONS: &str = "Microsoft.Compute/galleries/images/versions";
+pub(crate) const SCALE_SETS: &str = "Microsoft.Compute/virtualMachineScaleSets";
 pub(crate) const VIRTUAL_MACHINES: &str = "Microsoft.Compute/virtualMachines";
 
 /// A reference to another resource.

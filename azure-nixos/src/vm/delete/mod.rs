@@ -11,22 +11,26 @@ use futures::future::BoxFuture;
 use self::plan::{Decision, Found, Planned};
 pub use self::plan::{Stays, Thing};
 use self::roles::Roles;
+pub(super) use self::run::discard;
 use super::machines::{check_names, not_found};
 use super::owner::VM_TAG;
-use crate::arm::compute::VIRTUAL_MACHINES;
+use crate::arm::compute::{Existing, SCALE_SETS, ScaleSet, VIRTUAL_MACHINES};
 use crate::arm::{Client, Part, PartKind, ResourceId};
 use crate::azure::Azure;
 use crate::handle::Handle;
 use crate::progress::Phase;
 use crate::{Error, ErrorKind, Result};
 
-/// The deletion of a machine. Await it, [`start`](Self::start) it for a handle, or ask for its
+/// The deletion of a machine, or of a scale set with its machines. Await it, [`start`](Self::start) it for a handle, or ask for its
 /// [`plan`](Self::plan) first.
 ///
 /// With the machine goes what was made for it: what bears the tag `azure-nixos-vm` with its name, and
 /// what its own description says to go with it. Of that, what something else uses by now stays, and
 /// the result says why. What others made stays. The resource group is never deleted. The roles of an
 /// identity of its own, whoever gave them, are nobody's after it and go as well.
+///
+/// A scale set goes with its machines, and with what these and the set have in the same way. A single
+/// machine of a set can be deleted too: what the machines share stays with the set.
 ///
 /// It can be repeated: what is gone is gone, and the rest is found by its tag when the machine itself
 /// is gone already.
@@ -56,10 +60,11 @@ pub struct DeletePlan {
     client: Client,
     group: String,
     name: String,
-    /// Of the machine, to recognise it.
+    /// Of the machine or the set, to recognise it.
     vm_id: Option<String>,
     goes: Vec<Planned>,
     stays: Vec<Stays>,
+    notes: Vec<String>,
 }
 
 /// What became of a machine that was deleted.
@@ -95,18 +100,35 @@ impl MachineDelete {
     /// # Cancellation
     /// Safe to drop: nothing is changed.
     pub async fn plan(&self) -> Result<DeletePlan> {
+        // Large, and polled once in a while: it lives on the heap.
+        Box::pin(self.look()).await
+    }
+
+    async fn look(&self) -> Result<DeletePlan> {
         check_names(&self.group, &self.name)?;
         let client = Client::new(&self.azure)?;
         let (group, name) = (&self.group, &self.name);
-        let (machine, parts, strange) = futures::try_join!(
+        let (machine, set, parts, strange) = futures::try_join!(
             client.machine(group, name),
+            scale_set(&client, group, name),
             parts(&client, group),
             strange(&client, group, name),
         )?;
+        if machine.is_some() && set.is_some() {
+            return Err(Error::new(
+                ErrorKind::Ambiguous,
+                format!("{name} is a machine and a scale set in {group}, and what was made for the one cannot be told from what was made for the other"),
+            )
+            .with_hint("delete the one that is meant with `az vm delete` or `az vmss delete`, and then what is left"));
+        }
+        let notes = machine.iter().filter_map(of_a_set).collect();
         let roles = Roles::of(&client, machine.as_ref()).await?;
         let found = Found {
             id: client.resource_id(group, VIRTUAL_MACHINES, name),
             machine,
+            set: set
+                .as_ref()
+                .map(|(id, _, members)| (id.clone(), members.clone())),
             parts,
             strange,
             roles,
@@ -116,14 +138,19 @@ impl MachineDelete {
             return Err(not_found(&client, group, name).await);
         }
         let machine = found.machine.unwrap_or_default();
-        let spelt = machine.id.as_ref().and_then(ResourceId::resource_group);
+        let (id, own_name, vm_id) = match set {
+            Some((id, set, _)) => (Some(id), set.name, set.properties.unique_id),
+            None => (machine.id, machine.name, machine.properties.vm_id),
+        };
+        let spelt = id.as_ref().and_then(ResourceId::resource_group);
         Ok(DeletePlan {
             group: spelt.unwrap_or(group).to_owned(),
-            name: machine.name.unwrap_or_else(|| name.clone()),
-            vm_id: machine.properties.vm_id,
+            name: own_name.unwrap_or_else(|| name.clone()),
+            vm_id,
             client,
             goes,
             stays,
+            notes,
         })
     }
 
@@ -150,7 +177,7 @@ impl IntoFuture for MachineDelete {
 }
 
 impl DeletePlan {
-    /// The name of the machine.
+    /// The name of the machine or the scale set.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -165,6 +192,13 @@ impl DeletePlan {
     #[must_use]
     pub fn stays(&self) -> &[Stays] {
         &self.stays
+    }
+
+    /// What should be known before it is carried out, one sentence each: that a machine belongs to a
+    /// scale set.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Deletes what it names.
@@ -190,6 +224,48 @@ fn is_group_missing(error: &Error) -> bool {
     error.status() == Some(404)
 }
 
+/// A scale set with its id and its machines, if there is one. Those of one of the mode Uniform are no
+/// machines by themselves; such a set is not made here, and not deleted.
+async fn scale_set(
+    client: &Client,
+    group: &str,
+    name: &str,
+) -> Result<Option<(ResourceId, ScaleSet, Vec<Existing>)>> {
+    let set = match client.scale_set(group, name).await {
+        // Who may not look at sets may delete machines.
+        Err(error) if error.kind() == ErrorKind::Forbidden => {
+            tracing::debug!("whether {name} is a scale set is not known: {error}");
+            None
+        }
+        Err(error) if is_group_missing(&error) => None,
+        set => set?,
+    };
+    let Some(set) = set else { return Ok(None) };
+    if !set.is_flexible() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{name} is a scale set of the mode Uniform, whose machines are no machines by themselves"),
+        )
+        .with_hint(format!("delete it with `az vmss delete -g {group} -n {name}`")));
+    }
+    let id = set
+        .id
+        .clone()
+        .unwrap_or_else(|| client.resource_id(group, SCALE_SETS, name));
+    let members = client.machines_of_set(&id).await?;
+    Ok(Some((id, set, members)))
+}
+
+/// What it means that a machine belongs to a set.
+fn of_a_set(machine: &Existing) -> Option<String> {
+    let set = machine.properties.virtual_machine_scale_set.as_ref()?;
+    let set = set.id.as_ref()?.name();
+    let name = machine.name.as_deref().unwrap_or("it");
+    Some(format!(
+        "{name} is one of the machines of the scale set {set}, which has one fewer then; Azure makes another in its place only where the set scales by itself. To delete the set, name {set}"
+    ))
+}
+
 /// Everything in the group that a machine may have.
 async fn parts(client: &Client, group: &str) -> Result<Vec<(PartKind, Part)>> {
     let lists = PartKind::ALL.map(|kind| async move {
@@ -213,7 +289,9 @@ async fn strange(client: &Client, group: &str, name: &str) -> Result<Vec<Resourc
         Err(error) => return Err(error),
     };
     let known = |id: &ResourceId| {
-        id.is_kind(VIRTUAL_MACHINES) || PartKind::ALL.iter().any(|kind| id.is_kind(kind.full()))
+        id.is_kind(VIRTUAL_MACHINES)
+            || id.is_kind(SCALE_SETS)
+            || PartKind::ALL.iter().any(|kind| id.is_kind(kind.full()))
     };
     let ids = tagged.into_iter().map(|resource| resource.id);
     Ok(ids.filter(|id| !known(id)).collect())

@@ -3,12 +3,16 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::{StreamExt as _, stream};
+
 use super::super::patience::{Patience, is_busy, when_free};
 use super::plan::{Kind, Planned, Stays, Thing, user};
-use super::{DeletePlan, DeletedMachine};
+use super::{DeletePlan, DeletedMachine, parts};
 use crate::arm::{Client, PartKind, ResourceId};
 use crate::handle::Work;
 use crate::progress::Phase;
+use crate::undo::AT_A_TIME;
 use crate::{Error, ErrorKind, Result};
 
 /// Azure keeps an interface for its machine for three minutes after that is gone, and what the
@@ -29,14 +33,32 @@ impl DeletePlan {
         let mut going: HashSet<ResourceId> = self.goes().map(|thing| thing.id.clone()).collect();
         let mut deleted: Vec<Thing> = Vec::new();
         let mut stays = self.stays.clone();
+        // What the deletion of a set has left, once that is known.
+        let mut rest: Option<HashSet<ResourceId>> = None;
         for stage in self.goes.chunk_by(|a, b| a.stage == b.stage) {
             if let Err(cancelled) = work.check() {
                 return Err(self.left(cancelled, &deleted, &stays));
             }
             let names: Vec<String> = stage.iter().map(|one| one.thing.to_string()).collect();
             work.progress.phase(Phase::Deleting, names.join(", "));
-            let each = stage.iter().map(|one| self.delete(one, &going, &work));
-            let outcomes = futures::future::join_all(each).await;
+            let is_there = |one: &Planned| {
+                one.kind == Kind::RoleAssignment
+                    || rest
+                        .as_ref()
+                        .is_none_or(|rest| rest.contains(&one.thing.id))
+            };
+            let each: Vec<BoxFuture<'_, Result<Outcome>>> = stage
+                .iter()
+                .map(|one| -> BoxFuture<'_, _> {
+                    if is_there(one) {
+                        Box::pin(self.delete(one, &going, &work))
+                    } else {
+                        Box::pin(async { Ok(Outcome::Gone) })
+                    }
+                })
+                .collect();
+            let outcomes: Vec<Result<Outcome>> =
+                stream::iter(each).buffered(AT_A_TIME).collect().await;
             let mut failed: Vec<Error> = Vec::new();
             for (planned, outcome) in stage.iter().zip(outcomes) {
                 let thing = planned.thing.clone();
@@ -53,6 +75,13 @@ impl DeletePlan {
             failed.sort_by_key(Error::is_cancelled);
             if let Some(error) = failed.into_iter().next() {
                 return Err(self.left(error, &deleted, &stays));
+            }
+            if stage.iter().any(|one| one.kind == Kind::ScaleSet) {
+                let left = work.interruptible(self.rest());
+                match left.await {
+                    Ok(left) => rest = Some(left),
+                    Err(error) => return Err(self.left(error, &deleted, &stays)),
+                }
             }
         }
         Ok(DeletedMachine {
@@ -104,10 +133,53 @@ impl DeletePlan {
     ) -> Result<Outcome> {
         let (client, id) = (&self.client, &planned.thing.id);
         match planned.kind {
+            Kind::ScaleSet => self.delete_set(work).await.map(|()| Outcome::Gone),
             Kind::Machine => self.delete_machine(work).await.map(|()| Outcome::Gone),
+            Kind::Member => delete_member(client, id, work)
+                .await
+                .map(|()| Outcome::Gone),
             Kind::Part(kind) => delete_part(client, id, kind, going, work).await,
             Kind::RoleAssignment => delete_role(client, id, work).await,
         }
+    }
+
+    fn check_same(&self, what: &str, vm_id: Option<&str>) -> Result<()> {
+        if vm_id == self.vm_id.as_deref() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "the {what} {} is another one than the one that was to be deleted",
+                self.name
+            ),
+        )
+        .with_hint("look at it, and delete it if that is what you want"))
+    }
+
+    /// What there is of a set's in the group: its deletion takes most of it along, and a thousand
+    /// machines are not asked for one by one.
+    async fn rest(&self) -> Result<HashSet<ResourceId>> {
+        let (parts, machines) = futures::try_join!(
+            parts(&self.client, &self.group),
+            self.client.machines(Some(&self.group)),
+        )?;
+        let parts = parts.into_iter().filter_map(|(_, part)| part.id);
+        let machines = machines.into_iter().filter_map(|machine| machine.id);
+        Ok(parts.chain(machines).collect())
+    }
+
+    async fn delete_set(&self, work: &Work) -> Result<()> {
+        let found = self.client.scale_set(&self.group, &self.name);
+        let Some(found) = work.interruptible(found).await? else {
+            return Ok(());
+        };
+        self.check_same("scale set", found.properties.unique_id.as_deref())?;
+        work.interruptible(async {
+            let request = || self.client.delete_scale_set(&self.group, &self.name);
+            when_free(work, request).await?.wait().await
+        })
+        .await
     }
 
     async fn delete_machine(&self, work: &Work) -> Result<()> {
@@ -116,16 +188,7 @@ impl DeletePlan {
         let Some(found) = work.interruptible(found).await? else {
             return Ok(());
         };
-        if found.properties.vm_id != self.vm_id {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "the machine {} is another one than the one that was to be deleted",
-                    self.name
-                ),
-            )
-            .with_hint("look at it, and delete it if that is what you want"));
-        }
+        self.check_same("machine", found.properties.vm_id.as_deref())?;
         // Half a deletion is finished by the next, so all of it may be dropped.
         work.interruptible(async {
             let request = || self.client.delete_virtual_machine(&self.group, &self.name);
@@ -133,6 +196,16 @@ impl DeletePlan {
         })
         .await
     }
+}
+
+/// A machine that its set has left. Its name has a part that is never given again.
+async fn delete_member(client: &Client, id: &ResourceId, work: &Work) -> Result<()> {
+    let group = id.resource_group().unwrap_or_default();
+    work.interruptible(async {
+        let request = || client.delete_virtual_machine(group, id.name());
+        when_free(work, request).await?.wait().await
+    })
+    .await
 }
 
 /// A role that this login may not take away keeps nobody from deleting the rest.
@@ -146,6 +219,33 @@ async fn delete_role(client: &Client, id: &ResourceId, work: &Work) -> Result<Ou
         ))),
         Err(error) => Err(error),
     }
+}
+
+/// Deletes things of one kind, a few at a time. What is kept for a machine that is gone is waited for.
+///
+/// # Errors
+/// What cannot be deleted, with the reason.
+pub(in super::super) async fn discard(
+    client: &Client,
+    kind: PartKind,
+    ids: Vec<ResourceId>,
+) -> Result<()> {
+    let work = Work::default();
+    let going: HashSet<ResourceId> = ids.iter().cloned().collect();
+    let each: Vec<BoxFuture<'_, Result<Outcome>>> = ids
+        .iter()
+        .map(|id| -> BoxFuture<'_, _> { Box::pin(delete_part(client, id, kind, &going, &work)) })
+        .collect();
+    let outcomes: Vec<Result<Outcome>> = stream::iter(each).buffered(AT_A_TIME).collect().await;
+    for (id, outcome) in ids.iter().zip(outcomes) {
+        if let Outcome::Stays(reason) = outcome? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the {} {} stays: {reason}", kind.what(), id.name()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 async fn delete_part(

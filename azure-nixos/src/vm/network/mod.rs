@@ -21,6 +21,8 @@ use crate::{Error, ErrorKind, Result};
 const SUBNET: &str = "default";
 const NETWORK_4: &str = "10.0.0.0/16";
 const SUBNET_4: &str = "10.0.0.0/24";
+/// The subnet of a scale set, which may have 1,000 machines.
+const WIDE_SUBNET_4: &str = "10.0.0.0/22";
 /// Of the range that anybody may use at home; Azure takes 64 bits for a subnet and no others.
 const NETWORK_6: &str = "fd00:a2e5:4e15::/48";
 const SUBNET_6: &str = "fd00:a2e5:4e15::/64";
@@ -168,6 +170,7 @@ pub(crate) struct SharedNetwork {
     pub(crate) ipv6: bool,
     network: String,
     security_group: String,
+    subnet_4: &'static str,
 }
 
 impl SharedNetwork {
@@ -176,11 +179,18 @@ impl SharedNetwork {
         Self {
             network: format!("{name}-vnet"),
             security_group: format!("{name}-nsg"),
+            subnet_4: SUBNET_4,
             join,
             allow,
             ipv6,
             owner,
         }
+    }
+
+    /// The same with a subnet of 1,024 addresses.
+    pub(crate) fn wide(mut self) -> Self {
+        self.subnet_4 = WIDE_SUBNET_4;
+        self
     }
 
     /// The names that a name leads to are longer than it.
@@ -214,7 +224,7 @@ impl SharedNetwork {
     ) -> Result<()> {
         let location = place.location.as_str();
         let group = &place.group;
-        let mut network = VirtualNetwork::with_subnet(NETWORK_4, SUBNET, SUBNET_4);
+        let mut network = VirtualNetwork::with_subnet(NETWORK_4, SUBNET, self.subnet_4);
         if self.ipv6 {
             network = network.and_ipv6(NETWORK_6, SUBNET_6);
         }
@@ -246,7 +256,8 @@ impl SharedNetwork {
         Ok(())
     }
 
-    async fn still_ours(&self, client: &Client, group: &str) -> Result<()> {
+    /// Fails when another attempt has written over what this one made.
+    pub(crate) async fn still_ours(&self, client: &Client, group: &str) -> Result<()> {
         tokio::try_join!(
             async {
                 if self.join.is_some() {
@@ -259,7 +270,12 @@ impl SharedNetwork {
         Ok(())
     }
 
-    fn subnet(&self, client: &Client, group: &str) -> ResourceId {
+    /// The rules that were made.
+    pub(crate) fn rules(&self, client: &Client, group: &str) -> ResourceId {
+        client.resource_id(group, SECURITY_GROUPS, &self.security_group)
+    }
+
+    pub(crate) fn subnet(&self, client: &Client, group: &str) -> ResourceId {
         self.join.clone().unwrap_or_else(|| {
             client
                 .resource_id(group, VIRTUAL_NETWORKS, &self.network)

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(super) use self::console::Console;
-pub(super) use self::wait::wait;
+pub(super) use self::wait::{keep, wait};
 use super::network::Asked;
 use super::network::{Allow, NetworkOptions};
 use crate::{Error, ErrorKind, Result};

@@ -14,6 +14,7 @@ use crate::azure::Azure;
 use crate::handle::Work;
 use crate::progress::Phase;
 use crate::quote::for_shell;
+use crate::undo::Undo;
 use crate::vm::booted::BootedVm;
 use crate::vm::info::{PowerState, SSH, keeps_log, power_state, ssh_port};
 use crate::vm::patience::Patience;
@@ -87,6 +88,22 @@ impl Awaited for Real<'_> {
             Some(host) => probe::knock(host, port, within).await,
             None => Knock::Unreachable("its address is not known".to_owned()),
         }
+    }
+}
+
+/// Decides what becomes of machines that were waited for. One that is late is as it was asked for and is
+/// kept, to be looked at; after a cancel nothing is.
+///
+/// # Errors
+/// That of the wait.
+pub(in crate::vm) async fn keep(
+    waited: Result<Vec<BootedVm>>,
+    undo: Undo,
+    work: &Work,
+) -> Result<Vec<BootedVm>> {
+    match waited {
+        Err(error) if error.is_cancelled() => undo.finish(work, Err(error)).await,
+        waited => waited,
     }
 }
 

@@ -60,7 +60,10 @@ pub(super) struct Planned {
 /// How a thing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
+    ScaleSet,
     Machine,
+    /// A machine that goes with its set.
+    Member,
     Part(PartKind),
     RoleAssignment,
 }
@@ -71,6 +74,8 @@ pub(super) struct Found {
     /// The id that a machine of this name has.
     pub(super) id: ResourceId,
     pub(super) machine: Option<Existing>,
+    /// The id of a scale set of this name and its machines, where there is one.
+    pub(super) set: Option<(ResourceId, Vec<Existing>)>,
     pub(super) parts: Vec<(PartKind, Part)>,
     /// Things of other types that bear the tag.
     pub(super) strange: Vec<ResourceId>,
@@ -238,7 +243,18 @@ impl Found {
         user.eq_ignore_ascii_case(self.id.as_str())
             || user
                 .parse::<ResourceId>()
-                .is_ok_and(|user| going.contains_key(&user))
+                .is_ok_and(|user| going.contains_key(&user) || self.has_member(&user))
+    }
+
+    /// The machines that go.
+    fn machines(&self) -> impl Iterator<Item = &Existing> {
+        let members = self.set.iter().flat_map(|(_, members)| members);
+        self.machine.iter().chain(members)
+    }
+
+    fn has_member(&self, id: &ResourceId) -> bool {
+        let mut members = self.set.iter().flat_map(|(_, members)| members);
+        members.any(|member| member.id.as_ref() == Some(id))
     }
 
     fn ordered(&self, going: &Going<'_>, roles: Vec<Thing>) -> Vec<Planned> {
@@ -267,13 +283,32 @@ impl Found {
             kind: Kind::Machine,
             stage: 0,
         });
+        let set = self.set.iter().map(|(id, _)| Planned {
+            thing: thing(id, "scale set"),
+            kind: Kind::ScaleSet,
+            stage: 0,
+        });
+        // They go with their set; what that leaves is deleted after it.
+        let members = self.set.iter().flat_map(|(_, members)| members);
+        let members = members.filter_map(|member| {
+            Some(Planned {
+                thing: thing(member.id.as_ref()?, "machine"),
+                kind: Kind::Member,
+                stage: 1,
+            })
+        });
         // After the machine: one that cannot be deleted goes on working.
         let roles = roles.into_iter().map(|thing| Planned {
             thing,
             kind: Kind::RoleAssignment,
             stage: 1,
         });
-        let mut goes: Vec<Planned> = parts.chain(machine).chain(roles).collect();
+        let mut goes: Vec<Planned> = parts
+            .chain(machine)
+            .chain(set)
+            .chain(members)
+            .chain(roles)
+            .collect();
         goes.sort_by_cached_key(|planned| {
             let id = planned.thing.id.as_str().to_ascii_lowercase();
             (planned.stage, planned.kind, id)
@@ -281,55 +316,55 @@ impl Found {
         goes
     }
 
-    /// What the machine's description wants of what it has.
+    /// What the machines' descriptions want of what they have.
     fn wishes(&self) -> HashMap<ResourceId, Wish> {
         let mut wishes = HashMap::new();
-        let Some(machine) = &self.machine else {
-            return wishes;
-        };
-        let made_here = is_for(&machine.tags, self.id.name());
-        let storage = &machine.properties.storage_profile;
-        let os_disk = storage.os_disk.iter().map(|disk| (disk, true));
-        for (disk, is_os) in os_disk.chain(storage.data_disks.iter().map(|disk| (disk, false))) {
-            let Some(id) = disk.managed_disk.as_ref().and_then(|disk| disk.id.clone()) else {
-                continue;
-            };
-            let origin = disk.create_option.as_deref();
-            let from_image = origin.is_some_and(|from| from.eq_ignore_ascii_case("FromImage"));
-            let wish = if is_delete(disk.delete_option.as_deref()) {
-                Wish::Goes
-            } else if is_os && from_image && made_here {
-                Wish::IfOurs
-            } else {
-                Wish::Stays
-            };
-            wishes.insert(id, wish);
-        }
-        for interface in &machine.properties.network_profile.network_interfaces {
-            let option = interface.properties.as_ref();
-            let goes = option.is_some_and(|own| is_delete(own.delete_option.as_deref()));
-            let wish = match (goes, made_here) {
-                (true, _) => Wish::Goes,
-                (false, true) => Wish::IfOurs,
-                (false, false) => Wish::Stays,
-            };
-            wishes.insert(interface.id.clone(), wish);
+        for machine in self.machines() {
+            let made_here = is_for(&machine.tags, self.id.name());
+            let storage = &machine.properties.storage_profile;
+            let os_disk = storage.os_disk.iter().map(|disk| (disk, true));
+            for (disk, is_os) in os_disk.chain(storage.data_disks.iter().map(|disk| (disk, false)))
+            {
+                let Some(id) = disk.managed_disk.as_ref().and_then(|disk| disk.id.clone()) else {
+                    continue;
+                };
+                let origin = disk.create_option.as_deref();
+                let from_image = origin.is_some_and(|from| from.eq_ignore_ascii_case("FromImage"));
+                let wish = if is_delete(disk.delete_option.as_deref()) {
+                    Wish::Goes
+                } else if is_os && from_image && made_here {
+                    Wish::IfOurs
+                } else {
+                    Wish::Stays
+                };
+                wishes.insert(id, wish);
+            }
+            for interface in &machine.properties.network_profile.network_interfaces {
+                let option = interface.properties.as_ref();
+                let goes = option.is_some_and(|own| is_delete(own.delete_option.as_deref()));
+                let wish = match (goes, made_here) {
+                    (true, _) => Wish::Goes,
+                    (false, true) => Wish::IfOurs,
+                    (false, false) => Wish::Stays,
+                };
+                wishes.insert(interface.id.clone(), wish);
+            }
         }
         // An address can be set to go with the machine whose interface has it.
-        let part = |id: &ResourceId| {
-            self.parts
-                .iter()
-                .find(|(_, part)| part.id.as_ref() == Some(id))
-        };
+        let by_id: HashMap<&ResourceId, &Part> = self
+            .parts
+            .iter()
+            .filter_map(|(_, part)| Some((part.id.as_ref()?, part)))
+            .collect();
+        let part = |id: &ResourceId| by_id.get(id).copied();
         let addresses: Vec<ResourceId> = wishes
             .iter()
             .filter(|(_, wish)| matches!(wish, Wish::Goes))
             .filter_map(|(id, _)| part(id))
-            .flat_map(|(_, interface)| publics_of(interface))
+            .flat_map(publics_of)
             .filter(|id| {
-                part(id).is_some_and(|(_, address)| {
-                    is_delete(address.properties.delete_option.as_deref())
-                })
+                part(id)
+                    .is_some_and(|address| is_delete(address.properties.delete_option.as_deref()))
             })
             .collect();
         wishes.extend(addresses.into_iter().map(|id| (id, Wish::Goes)));

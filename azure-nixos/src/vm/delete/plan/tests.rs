@@ -30,6 +30,7 @@ struct Group {
     parts: Vec<(PartKind, Value)>,
     strange: Vec<String>,
     roles: Roles,
+    set: Option<(ResourceId, Vec<Existing>)>,
 }
 
 impl Group {
@@ -80,6 +81,7 @@ impl Group {
                 ),
             ],
             strange: Vec::new(),
+            set: None,
             roles: Roles::Known(Vec::new()),
         }
     }
@@ -98,6 +100,7 @@ impl Group {
         let found = Found {
             id: machine_id(name).parse().unwrap(),
             machine: machine.map(|machine| serde_json::from_value(machine).unwrap()),
+            set: self.set.clone(),
             parts: self
                 .parts
                 .iter()
@@ -332,4 +335,91 @@ fn roles_of_the_machine_go_after_it() {
     let (goes, stays) = group.decide("web");
     assert_eq!(goes, all("web"));
     assert!(stays[0].1.contains("--assignee 1-2-3"), "{stays:?}");
+}
+
+#[test]
+fn a_set_goes_before_its_machines_and_they_before_what_they_share() {
+    let set = id(crate::arm::compute::SCALE_SETS, "web");
+    let mut group = Group::of("web");
+    // Two machines with parts of their own, and the network that they share.
+    let is_shared = |(kind, _): &(PartKind, Value)| {
+        matches!(kind, PartKind::SecurityGroup | PartKind::VirtualNetwork)
+    };
+    let mut members = Vec::new();
+    let mut configs = Vec::new();
+    let mut parts: Vec<_> = group.parts.clone().into_iter().filter(is_shared).collect();
+    for name in ["web_1", "web_2"] {
+        let mut one = Group::of(name);
+        let mut machine = one.machine().clone();
+        machine["tags"] = tag("web");
+        machine["properties"]["virtualMachineScaleSet"] = json!({ "id": set });
+        let machine: Existing = serde_json::from_value(machine).unwrap();
+        members.push(machine);
+        let nic = part_id(PartKind::Interface, &format!("{name}-nic"));
+        configs.push(json!({ "id": format!("{nic}/ipConfigurations/primary") }));
+        parts.extend(one.parts.into_iter().filter(|part| !is_shared(part)));
+    }
+    for (kind, part) in &mut parts {
+        if part.get("tags").is_some() {
+            part["tags"] = tag("web");
+        }
+        match kind {
+            PartKind::VirtualNetwork => {
+                part["properties"]["subnets"][0]["properties"]["ipConfigurations"] = json!(configs);
+            }
+            PartKind::SecurityGroup => part["properties"]["networkInterfaces"] = json!([]),
+            PartKind::PublicIp => part["properties"]["deleteOption"] = json!("Delete"),
+            _ => {}
+        }
+    }
+    group.machine = None;
+    group.parts = parts;
+    group.set = Some((set.parse().unwrap(), members));
+    let (goes, stays) = group.decide("web");
+    let goes: Vec<(u8, &str)> = goes.iter().map(|(at, name)| (*at, name.as_str())).collect();
+    assert_eq!(
+        goes,
+        [
+            (0, "web"),
+            (1, "web_1"),
+            (1, "web_2"),
+            (1, "web_1_disk1"),
+            (1, "web_2_disk1"),
+            (1, "web_1-nic"),
+            (1, "web_2-nic"),
+            (2, "web_1-ip"),
+            (2, "web_2-ip"),
+            (2, "web-nsg"),
+            (3, "web-vnet"),
+        ]
+    );
+    assert!(stays.is_empty(), "{stays:?}");
+
+    // One of them by itself leaves what is shared.
+    let member = group.set.take().unwrap().1.remove(0);
+    let found = Found {
+        id: machine_id("web_1").parse().unwrap(),
+        machine: Some(member),
+        set: None,
+        parts: group
+            .parts
+            .iter()
+            .map(|(kind, part)| (*kind, serde_json::from_value(part.clone()).unwrap()))
+            .collect(),
+        strange: Vec::new(),
+        roles: Roles::Known(Vec::new()),
+    };
+    let decision = found.decide();
+    let goes: Vec<&str> = decision
+        .goes
+        .iter()
+        .map(|one| one.thing.id.name())
+        .collect();
+    assert_eq!(goes, ["web_1", "web_1_disk1", "web_1-nic", "web_1-ip"]);
+    let stays: Vec<&str> = decision
+        .stays
+        .iter()
+        .map(|one| one.thing.id.name())
+        .collect();
+    assert_eq!(stays, ["web-vnet"]);
 }

@@ -33,6 +33,7 @@ fn machine(group: &str, name: &str, address: Option<&str>) -> Login {
         disks: Vec::new(),
         tags: std::collections::BTreeMap::new(),
         made_here: true,
+        scale_set: None,
         boot_diagnostics: false,
         vm_id: None,
     };
