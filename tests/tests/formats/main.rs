@@ -9,6 +9,7 @@
 mod corpus;
 mod efi;
 mod judge;
+mod others;
 mod qcow2;
 mod vhd;
 mod vhdx;

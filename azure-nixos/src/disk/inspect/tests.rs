@@ -273,6 +273,10 @@ fn other_formats_are_refused_with_the_command_that_helps() {
     for (name, head, command) in [
         ("c", &b"BZh91AY&SY"[..], "bzip2 -dc"),
         ("f", b"KDMV\x01\0\0\0", "qemu-img convert -f vmdk"),
+        ("g", b"\x04\x22\x4d\x18", "lz4 -dc"),
+        ("h", b"PK\x03\x04", "unzip"),
+        ("i", b"7z\xbc\xaf\x27\x1c", "7z x"),
+        ("j", b"QED\0", "qemu-img convert -f qed -O raw"),
         #[cfg(not(feature = "gzip"))]
         ("a.vhd", b"\x1f\x8b\x08\0", "gzip -dc"),
         #[cfg(not(feature = "qcow2"))]
