@@ -5,7 +5,7 @@
 //! the report of [`inspect`](super::inspect()) say the same.
 
 use super::buried;
-use super::fault::{Fault, ONLY_FIXED, damaged as damaged_header};
+use super::fault::{Fault, ONLY_FIXED, damaged as damaged_header, parent_called};
 use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
 use super::format::{Format, MARKED};
@@ -415,15 +415,12 @@ fn damaged(file: &ImageFile, defect: &FooterDefect, offset: u64) -> Finding {
 }
 
 fn needs_parent(file: &ImageFile, parent: Option<&str>) -> Finding {
-    let parent = parent.map_or_else(
-        || "its parent, which it does not name".to_owned(),
-        |name| format!("its parent {name:?}"),
-    );
     Finding::problem(
         FindingKind::NeedsParent,
         format!(
-            "{} is a differencing VHD: it holds only what differs from {parent}",
-            file.path().display()
+            "{} is a differencing VHD: it holds only what differs from {}",
+            file.path().display(),
+            parent_called(parent)
         ),
         "merge it into its parent (Merge-VHD, or the tool that made it) and use the result",
     )

@@ -11,6 +11,7 @@ mod efi;
 mod judge;
 mod others;
 mod qcow2;
+mod random;
 mod vhd;
 mod vhdx;
 
