@@ -353,6 +353,41 @@ async fn a_footer_that_is_refused_undoes_the_disk() {
     assert!(local.state().await == empty, "{:?}", local.names().await);
 }
 
+/// An image of a disk that is still being uploaded is an internal error of Azure's that names nothing. So it is
+/// asked for when the disk says that it is whole, also where the end of its access takes a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_asked_for_when_its_disk_is_whole() {
+    let local = Local::start().await;
+    let file = disk(&local);
+    local.emulator.faults().add(
+        FaultRule::new(Plane::Arm)
+            .path_contains("/endGetAccess?")
+            .delay(Duration::from_millis(700)),
+    );
+    let made = within(60, "an image", async {
+        image(&local.azure, &file).keep_disk(true).await
+    });
+    let made = made.await.unwrap();
+    let disk = local.get(made.disk_id.unwrap().as_str()).await;
+    assert_eq!(disk["properties"]["diskState"], "Unattached");
+    assert_eq!(disk["properties"]["osType"], "Linux");
+    assert_eq!(disk["properties"]["hyperVGeneration"], "V2");
+    let requests = local.emulator.requests();
+    let nth = |method: &str, part: &str| {
+        let all = requests.iter().enumerate();
+        let mut found =
+            all.filter(|(_, one)| one.method == method && one.path_and_query.contains(part));
+        let (number, _) = found.next().unwrap_or_else(|| panic!("no {method} {part}"));
+        assert!(found.next().is_none(), "{method} {part} twice");
+        number
+    };
+    let (ended, asked) = (nth("POST", "/endGetAccess?"), nth("PUT", "/images/web?"));
+    assert!(
+        ended < asked,
+        "access ended at {ended}, image asked for at {asked}"
+    );
+}
+
 /// A footer that a source brings along and that Azure would refuse is refused here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_footer_of_a_source_is_checked() {

@@ -414,6 +414,10 @@ fn announce_set(set: &BootedSet) {
         let address = vm.public_ip.as_ref().or(vm.private_ip.as_ref());
         let way = way.or_else(|| address.map(|address| format!("address: {address}")));
         output::note(&format!("{}: {}", vm.name, way.unwrap_or_default()));
+        for note in &vm.notes {
+            output::note(&format!("{}: {note}", vm.name));
+        }
+        announce_host_keys(vm);
     }
 }
 
@@ -436,13 +440,17 @@ pub(crate) fn announce(vm: &BootedVm) {
     if let Some(principal) = &vm.principal_id {
         output::note(&format!("identity: {principal}"));
     }
+    announce_host_keys(vm);
+    if let Some(command) = &vm.ssh_command {
+        output::note(&format!("log in: {command}"));
+    }
+}
+
+fn announce_host_keys(vm: &BootedVm) {
     for fingerprint in &vm.host_key_fingerprints {
         output::note(&format!("host key: {fingerprint}"));
     }
     for line in &vm.known_hosts {
         output::note(&format!("for known_hosts: {line}"));
-    }
-    if let Some(command) = &vm.ssh_command {
-        output::note(&format!("log in: {command}"));
     }
 }

@@ -5,10 +5,10 @@
 //! the report of [`inspect`](super::inspect()) say the same.
 
 use super::buried;
-use super::fault::{Fault, ONLY_FIXED, damaged as damaged_header};
+use super::fault::{Fault, ONLY_FIXED, damaged as damaged_header, parent_called};
 use super::file::ImageFile;
 use super::finding::{Finding, FindingKind, Severity};
-use super::format::Format;
+use super::format::{Format, MARKED};
 use super::limits::{FOOTER, SECTOR};
 use super::mend;
 use super::options::OpenOptions;
@@ -210,9 +210,9 @@ fn qcow2(file: &ImageFile, head: &[u8], options: &OpenOptions) -> Result<Detecti
     })
 }
 
-/// As much of the first sector and the header behind it as there is.
+/// As much of the beginning as formats are told by, if there is so much.
 fn head(file: &ImageFile) -> Result<Vec<u8>> {
-    let mut head = vec![0; 2048.min(file.length() as usize)];
+    let mut head = vec![0; (MARKED as u64).min(file.length()) as usize];
     file.read_exact_at(&mut head, 0)?;
     Ok(head)
 }
@@ -233,21 +233,15 @@ fn unsupported(file: &ImageFile, format: Format) -> Finding {
         format!(
             "{name} is compressed with {format}, and this program was built without the feature `{format}`"
         )
-    } else if format.is_compressed() {
-        format!("{name} is compressed with {format}, which is not read")
     } else if format == Format::Qcow2 {
         format!(
             "{name} is a {format} image, and this program was built without the feature `qcow2`"
         )
     } else {
-        format!("{name} is a {format} image, which is not read yet")
+        format!("{name} is {}, which is not read", format.noun())
     };
-    Finding::problem(
-        FindingKind::UnsupportedFormat,
-        what,
-        format!("convert it: {}", format.conversion(file.path())),
-    )
-    .azure(ONLY_FIXED)
+    let remedy = format.remedy(file.path());
+    Finding::problem(FindingKind::UnsupportedFormat, what, remedy).azure(ONLY_FIXED)
 }
 
 /// The extension is of another format. It changes nothing, but whoever gave the name may have
@@ -269,17 +263,13 @@ fn misleading_name(file: &ImageFile, format: Format) -> Option<Finding> {
     if fits {
         return None;
     }
-    let what = if format.is_compressed() {
-        format!("compressed with {format}")
-    } else {
-        format!("a {format} image")
-    };
     Some(Finding::new(
         Severity::Note,
         FindingKind::MisleadingName,
         format!(
-            "{} is named .{extension}, but is {what}",
-            file.path().display()
+            "{} is named .{extension}, but is {}",
+            file.path().display(),
+            format.noun()
         ),
         "it is read as what it is; names decide nothing",
     ))
@@ -371,7 +361,7 @@ fn with_footer(
             let inner = if head.starts_with(&Footer::COOKIE) {
                 Some(Format::DynamicVhd)
             } else {
-                Format::by_magic(head).filter(|format| !format.is_compressed())
+                Format::by_magic(head).filter(|format| format.is_disk())
             };
             let mut found = found(Format::FixedVhd);
             if let Some(inner) = inner {
@@ -425,15 +415,12 @@ fn damaged(file: &ImageFile, defect: &FooterDefect, offset: u64) -> Finding {
 }
 
 fn needs_parent(file: &ImageFile, parent: Option<&str>) -> Finding {
-    let parent = parent.map_or_else(
-        || "its parent, which it does not name".to_owned(),
-        |name| format!("its parent {name:?}"),
-    );
     Finding::problem(
         FindingKind::NeedsParent,
         format!(
-            "{} is a differencing VHD: it holds only what differs from {parent}",
-            file.path().display()
+            "{} is a differencing VHD: it holds only what differs from {}",
+            file.path().display(),
+            parent_called(parent)
         ),
         "merge it into its parent (Merge-VHD, or the tool that made it) and use the result",
     )
@@ -442,7 +429,7 @@ fn needs_parent(file: &ImageFile, parent: Option<&str>) -> Finding {
 
 /// Whether the content does not begin like another disk format.
 fn is_plain(head: &[u8]) -> bool {
-    !head.starts_with(&Footer::COOKIE) && Format::by_magic(head).is_none_or(Format::is_compressed)
+    !head.starts_with(&Footer::COOKIE) && !Format::by_magic(head).is_some_and(Format::is_disk)
 }
 
 /// The footer at the beginning of the file, if there is a right one.
@@ -623,7 +610,7 @@ fn old_footer(file: &ImageFile) -> Result<Option<Finding>> {
                 "{} has the 511-byte VHD footer of early Virtual PC versions",
                 file.path().display()
             ),
-            format!("convert it: {}", Format::FixedVhd.conversion(file.path())),
+            Format::FixedVhd.remedy(file.path()),
         )
         .azure(INVALID_VHD),
     ))

@@ -40,6 +40,21 @@ pub(super) const ONLY_FIXED: &str = "InvalidVhd: only fixed VHDs are taken";
 /// What helps against most damage.
 const AGAIN: &str = "build or fetch the image again";
 
+/// What a message calls the parent of a disk that holds only differences. Its name comes from whoever made
+/// the image: nothing in it reaches a terminal as it is, and no more of it than paths have.
+pub(super) fn parent_called(name: Option<&str>) -> String {
+    /// Characters that are shown.
+    const SHOWN: usize = 260;
+    match name {
+        None => "its parent, which it does not name".to_owned(),
+        Some(name) if name.chars().count() > SHOWN => {
+            let start: String = name.chars().take(SHOWN).collect();
+            format!("its parent {start:?}…")
+        }
+        Some(name) => format!("its parent {name:?}"),
+    }
+}
+
 /// A header or a table that is damaged or contradicts itself.
 pub(super) fn damaged(what: impl Into<String>) -> Finding {
     Finding::problem(FindingKind::DamagedHeader, what, AGAIN).azure(ONLY_FIXED)

@@ -56,7 +56,8 @@ pub(crate) async fn explain(
             "a generalized image is waited for even when its machine is to have no agent"
         };
         return error.with_better_hint(format!(
-            "the machine was started and never told Azure that it is ready: {image}. `azure-nixos serial-log` shows how far such a machine gets; an image without an agent is booted from its managed disk, or from a gallery's definition with osState Specialized"
+            "the machine was started and never told Azure that it is ready: {image}. `azure-nixos serial-log` shows how far such a machine gets; an image without an agent is booted from its managed disk, or from a gallery's definition with osState Specialized. An image of generation {} whose disk boots the other one alone gets no further than its firmware: `azure-nixos inspect FILE` says what boots a disk",
+            needs.generation
         ));
     }
     let quota = error.kind() == crate::ErrorKind::Quota;

@@ -9,7 +9,9 @@
 mod corpus;
 mod efi;
 mod judge;
+mod others;
 mod qcow2;
+mod random;
 mod vhd;
 mod vhdx;
 

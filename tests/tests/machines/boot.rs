@@ -564,7 +564,14 @@ async fn a_refusal_knows_what_else_there_is() {
             "SkuNotAvailable",
             ["has no room for Standard_D2s_v5", "another size"],
         ),
-        ("OSProvisioningTimedOut", ["needs an agent", "serial-log"]),
+        // A disk that only boots as generation V1 and was registered as V2 ends like this, too.
+        (
+            "OSProvisioningTimedOut",
+            [
+                "needs an agent",
+                "An image of generation V2 whose disk boots the other one",
+            ],
+        ),
     ] {
         // At once, or at the end of the operation.
         for rule in [

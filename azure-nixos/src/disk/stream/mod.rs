@@ -14,6 +14,7 @@ mod tests;
 use std::fmt;
 use std::io::Read as _;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::decode::{Position, Unpacked};
@@ -96,6 +97,19 @@ pub(super) fn read(
     Ok(layout)
 }
 
+/// How a disk image is had of what cannot be read compressed.
+fn unpacking(outer: Format, inner: Format, path: &Path) -> String {
+    if matches!(inner, Format::Tar | Format::Ova) {
+        // tar unpacks what is compressed by itself.
+        return inner.remedy(path);
+    }
+    let unpack = format!("unpack it ({})", outer.conversion(path));
+    if inner.is_read() || is_built_in(inner) {
+        return format!("{unpack} and use the result");
+    }
+    format!("{unpack}, and then {}", inner.remedy(Path::new("disk.img")))
+}
+
 /// Whether it says in its headers how much it holds. An xz file does at its end; that of gzip is the
 /// rest of a division by 4 GiB.
 fn says_its_size(file: &ImageFile, format: Format) -> Result<bool> {
@@ -113,12 +127,6 @@ impl Layout {
     /// Finds out what the content is. What it cannot be is refused.
     fn judge(&mut self, file: &ImageFile, options: &OpenOptions) -> Option<Finding> {
         let name = file.path().display();
-        let unpack = || {
-            format!(
-                "unpack it and use the result: {}",
-                self.format.conversion(file.path())
-            )
-        };
         let wrong = |kind, what: String, remedy: String| {
             Some(Finding::problem(kind, what, remedy).azure(ONLY_FIXED))
         };
@@ -131,12 +139,20 @@ impl Layout {
         if let Some(inner) = inner {
             return wrong(
                 FindingKind::UnsupportedFormat,
-                format!(
-                    "{name} is a {inner} image, compressed with {}: it would have to be read in \
-                     another order than it is packed",
-                    self.format
-                ),
-                unpack(),
+                if inner.is_compressed() {
+                    format!(
+                        "{name} is compressed twice: with {}, and what comes out with {inner}",
+                        self.format
+                    )
+                } else {
+                    format!(
+                        "{name} is {}, compressed with {}: it would have to be read in another order than \
+                         it is packed",
+                        inner.noun(),
+                        self.format
+                    )
+                },
+                unpacking(self.format, inner, file.path()),
             );
         }
         if length == 0 || !length.is_multiple_of(SECTOR) {

@@ -285,7 +285,7 @@ fn what_is_inside_is_judged_too() {
         (
             pack("gzip", &[], &raw).unwrap_or_default(),
             FindingKind::UnsupportedFormat,
-            "is a gzip image",
+            "is compressed twice: with gzip, and what comes out with gzip",
         ),
         (
             raw[..12_345].to_vec(),
@@ -405,5 +405,67 @@ fn a_first_pass_that_is_dropped_ends_its_thread() {
         let began = Instant::now();
         drop(runtime);
         assert!(began.elapsed() < SOON, "{}", path.display());
+    }
+}
+
+/// What is unpacked another way is named with the commands that make a disk image of it.
+#[test]
+fn what_else_is_inside_is_named_with_the_whole_way_out() {
+    let place = Place::new();
+    let at = |offset: usize, magic: &[u8]| {
+        let mut content = vec![0; 64 << 10];
+        content[offset..offset + magic.len()].copy_from_slice(magic);
+        content
+    };
+    let mut tar = at(257, b"ustar");
+    tar[..8].copy_from_slice(b"disk.raw");
+    tar[148..156].copy_from_slice(b"        ");
+    let sum: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
+    tar[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    for (content, what, ways) in [
+        (
+            at(0, b"vhdxfile"),
+            "is a VHDX image, compressed",
+            &["`gzip -dc inside.gz > disk.img`", "use the result"][..],
+        ),
+        (
+            at(0, b"KDMV"),
+            "is a VMDK image, compressed",
+            &[
+                "`gzip -dc inside.gz > disk.img`",
+                "`qemu-img convert -f vmdk -O raw disk.img disk.raw`",
+            ],
+        ),
+        (
+            tar,
+            "is a tar archive, compressed",
+            &["`tar -xf inside.gz`"],
+        ),
+        (
+            at(0x8001, b"CD001"),
+            "is an ISO 9660 image",
+            &["install a system from it"],
+        ),
+        (
+            at(0, b"PK\x03\x04"),
+            "is a zip archive",
+            &["`gzip -dc inside.gz > disk.img`", "`unzip disk.img`"],
+        ),
+    ] {
+        let Some(packed) = pack("gzip", &["-1"], &content) else {
+            return;
+        };
+        let path = place.write("inside.gz", &packed);
+        let (kind, said) = kind(&path);
+        assert_eq!(kind, FindingKind::UnsupportedFormat, "{said}");
+        assert!(said.contains(what), "{what}: {said}");
+        let error = DiskImage::open(&path).unwrap_err();
+        let hint = error
+            .hint()
+            .unwrap()
+            .replace(&format!("{}/", place.0.path().display()), "");
+        for way in ways {
+            assert!(hint.contains(way), "{way}: {hint}");
+        }
     }
 }

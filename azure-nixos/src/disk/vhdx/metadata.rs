@@ -5,7 +5,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::regions::{ENTRIES, ENTRY, guid};
-use crate::disk::fault::{Fault, ONLY_FIXED, damaged};
+use crate::disk::fault::{Fault, ONLY_FIXED, damaged, parent_called};
 use crate::disk::finding::{Finding, FindingKind};
 use crate::disk::limits::{MIB, SECTOR};
 use crate::disk::read_at::{ReadAt, array_at, fits, le16, le32};
@@ -191,15 +191,12 @@ fn needs_parent<F: ReadAt + ?Sized>(
         Some(range) => parent_name(file, range)?,
         None => None,
     };
-    let parent = parent.map_or_else(
-        || "its parent, which it does not name".to_owned(),
-        |name| format!("its parent {name:?}"),
-    );
     Ok(Finding::problem(
         FindingKind::NeedsParent,
         format!(
-            "{} is a differencing VHDX: it holds only what differs from {parent}",
-            file.name()
+            "{} is a differencing VHDX: it holds only what differs from {}",
+            file.name(),
+            parent_called(parent.as_deref())
         ),
         "merge it into its parent (Merge-VHD, or the tool that made it) and use the result",
     )

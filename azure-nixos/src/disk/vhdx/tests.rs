@@ -348,6 +348,13 @@ fn the_parent_is_named() {
         locate(&[("relative_path", "b")]),
         "differs from its parent \"b\"",
     );
+    refused(
+        locate(&[("relative_path", "a\u{1b}[2J\u{202e}\"\n")]),
+        r#"its parent "a\u{1b}[2J\u{202e}\"\n""#,
+    );
+    let long = "long".repeat(200);
+    let error = refused(locate(&[("relative_path", &long)]), "its parent \"longlong");
+    assert!(error.to_string().len() < 700, "{error}");
     refused(locate(&[]), "its parent, which it does not name");
     refused(
         changed(|image| image[ITEMS + 4] = 2),
