@@ -3,7 +3,7 @@
 //! A piece is 4 MiB of the disk at a multiple of 4 MiB. Pieces that lie in a hole are not visited.
 //! The results arrive in the order of the disk.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -27,12 +27,42 @@ const ROUND: usize = 1024;
 pub(super) fn visit<S, R>(
     source: &S,
     work: impl Fn(u64, &[u8], u64) -> Result<R> + Sync,
+    collect: impl FnMut(u64, R),
+) -> Result<()>
+where
+    S: DiskSource + ?Sized,
+    R: Send,
+{
+    let read = |number, range: Range<u64>, buffer: &mut Vec<u8>| {
+        // At most a piece.
+        buffer.resize((range.end - range.start) as usize, 0);
+        let data = read_sparse(source, buffer, range.start)?;
+        work(number, buffer, data)
+    };
+    each(source, processors(), read, collect)
+}
+
+/// Threads that the machine can run at a time.
+pub(super) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The same for work that reads its piece itself, on so many threads: it gets the number, the bytes of
+/// the disk, and a buffer that is its thread's own and stays as it was left.
+///
+/// # Errors
+/// As [`visit`].
+pub(super) fn each<S, R>(
+    source: &S,
+    threads: usize,
+    work: impl Fn(u64, Range<u64>, &mut Vec<u8>) -> Result<R> + Sync,
     mut collect: impl FnMut(u64, R),
 ) -> Result<()>
 where
     S: DiskSource + ?Sized,
     R: Send,
 {
+    let threads = if source.is_sequential() { 1 } else { threads };
     let mut at = 0;
     loop {
         let mut round = Vec::new();
@@ -49,7 +79,7 @@ where
         if round.is_empty() {
             return Ok(());
         }
-        for (number, result) in run(source, &round, &work)? {
+        for (number, result) in run(source, threads, &round, &work)? {
             collect(number, result);
         }
     }
@@ -57,8 +87,9 @@ where
 
 fn run<S, R>(
     source: &S,
+    threads: usize,
     round: &[u64],
-    work: &(impl Fn(u64, &[u8], u64) -> Result<R> + Sync),
+    work: &(impl Fn(u64, Range<u64>, &mut Vec<u8>) -> Result<R> + Sync),
 ) -> Result<Vec<(u64, R)>>
 where
     S: DiskSource + ?Sized,
@@ -75,9 +106,8 @@ where
             return Ok(ControlFlow::Break(()));
         };
         let offset = number * PIECE as u64;
-        buffer.resize(PIECE.min((size - offset) as usize), 0);
-        let data = read_sparse(source, buffer, offset)?;
-        done.push((number, work(number, buffer, data)?));
+        let end = size.min(offset + PIECE as u64);
+        done.push((number, work(number, offset..end, buffer)?));
         Ok(ControlFlow::Continue(()))
     };
     let worker = || -> Result<Vec<(u64, R)>> {
@@ -92,11 +122,6 @@ where
                 }
             }
         }
-    };
-    let threads = if source.is_sequential() {
-        1
-    } else {
-        thread::available_parallelism().map_or(1, usize::from)
     };
     let mut all = thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(round.len()))
@@ -128,7 +153,6 @@ where
 mod tests {
     use super::*;
     use crate::disk::MemoryImage;
-    use std::ops::Range;
 
     #[test]
     fn every_piece_with_data_is_visited_once_and_in_order() {
