@@ -20,22 +20,20 @@ use counts::Counts;
 use output::Output;
 use part::Part;
 
-use super::identity::{ContentName, PieceHasher};
+use super::digest;
+use super::identity::ContentName;
 use super::limits::{check_disk_size, padded_size, upload_size};
 use super::pieces;
-use super::source::{DiskSource, read_sparse};
+use super::source::DiskSource;
 use super::vhd::{Footer, upload_footer};
 use crate::blocking::blocking;
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
 use crate::{Error, ErrorKind, Result};
 
-/// Bytes that are read, hashed and written at a time: few enough to stay in the processor's cache from
-/// one to the next, and enough for a disk to be written at its full speed.
-const CHUNK: usize = 1 << 20;
 /// Threads for each processor: one waits for the disk while another reads and hashes.
 const OVERLAP: usize = 2;
-/// No disk is faster than so many threads, each with a chunk of its own.
+/// No disk is faster than so many threads, each with a write of its own.
 const MOST_THREADS: usize = 16;
 /// Progress is told this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -158,25 +156,17 @@ impl Conversion {
         let threads = (pieces::processors() * OVERLAP).min(MOST_THREADS);
         pieces::each(
             source,
-            threads,
-            |_, range, buffer| {
-                let mut hasher = (!ready).then(PieceHasher::default);
-                for at in range.clone().step_by(CHUNK) {
+            digest::on_threads(threads),
+            |pieces, buffer| {
+                let buffer = output::aligned(buffer, digest::BUFFER);
+                digest::read(source, pieces, buffer, !ready, |bytes, at| {
                     if stop.is_cancelled() {
                         return Err(Error::cancelled());
                     }
-                    // A chunk at most.
-                    let length = (range.end - at).min(CHUNK as u64) as usize;
-                    let bytes = output::aligned(buffer, length);
-                    read_sparse(source, bytes, at)?;
-                    // Before it is written: until the disk has taken it, others use the cache.
-                    if let Some(hasher) = &mut hasher {
-                        hasher.add(bytes);
-                    }
                     let written = part.work(|output| output.write_nonzero(bytes, at))?;
-                    counts.passed(written, length as u64, at);
-                }
-                Ok(hasher.and_then(PieceHasher::finish))
+                    counts.passed(written, bytes.len() as u64, at);
+                    Ok(())
+                })
             },
             |number, digest| {
                 if let (Some(name), Some(digest)) = (&mut name, digest) {

@@ -33,13 +33,29 @@ where
     S: DiskSource + ?Sized,
     R: Send,
 {
-    let read = |number, range: Range<u64>, buffer: &mut Vec<u8>| {
-        // At most a piece.
-        buffer.resize((range.end - range.start) as usize, 0);
-        let data = read_sparse(source, buffer, range.start)?;
-        work(number, buffer, data)
+    let read = |pieces: &[Range<u64>], buffer: &mut Vec<u8>| {
+        let mut results = Vec::new();
+        for range in pieces {
+            // At most a piece.
+            buffer.resize((range.end - range.start) as usize, 0);
+            let data = read_sparse(source, buffer, range.start)?;
+            results.push(work(range.start / PIECE as u64, buffer, data)?);
+        }
+        Ok(results)
     };
-    each(source, processors(), read, collect)
+    let how = How {
+        threads: processors(),
+        at_once: 1,
+    };
+    each(source, how, read, collect)
+}
+
+/// How pieces are distributed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    pub(super) threads: usize,
+    /// Pieces that a thread gets at a time.
+    pub(super) at_once: usize,
 }
 
 /// Threads that the machine can run at a time.
@@ -47,22 +63,31 @@ pub(super) fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The same for work that reads its piece itself, on so many threads: it gets the number, the bytes of
-/// the disk, and a buffer that is its thread's own and stays as it was left.
+/// The same for work that reads its pieces itself: it gets the bytes of the disk that they are, and a
+/// buffer that is its thread's own and stays as it was left. From a source that can only be read in order
+/// it gets one at a time.
 ///
 /// # Errors
 /// As [`visit`].
-pub(super) fn each<S, R>(
+pub(super) fn each<S, R, A>(
     source: &S,
-    threads: usize,
-    work: impl Fn(u64, Range<u64>, &mut Vec<u8>) -> Result<R> + Sync,
+    how: How,
+    work: impl Fn(&[Range<u64>], &mut Vec<u8>) -> Result<A> + Sync,
     mut collect: impl FnMut(u64, R),
 ) -> Result<()>
 where
     S: DiskSource + ?Sized,
     R: Send,
+    A: IntoIterator<Item = R>,
 {
-    let threads = if source.is_sequential() { 1 } else { threads };
+    let how = if source.is_sequential() {
+        How {
+            threads: 1,
+            at_once: 1,
+        }
+    } else {
+        how
+    };
     let mut at = 0;
     loop {
         let mut round = Vec::new();
@@ -79,35 +104,42 @@ where
         if round.is_empty() {
             return Ok(());
         }
-        for (number, result) in run(source, threads, &round, &work)? {
+        for (number, result) in run(source, how, &round, &work)? {
             collect(number, result);
         }
     }
 }
 
-fn run<S, R>(
+fn run<S, R, A>(
     source: &S,
-    threads: usize,
+    how: How,
     round: &[u64],
-    work: &(impl Fn(u64, Range<u64>, &mut Vec<u8>) -> Result<R> + Sync),
+    work: &(impl Fn(&[Range<u64>], &mut Vec<u8>) -> Result<A> + Sync),
 ) -> Result<Vec<(u64, R)>>
 where
     S: DiskSource + ?Sized,
     R: Send,
+    A: IntoIterator<Item = R>,
 {
     let size = source.virtual_size();
+    let bytes = |number: &u64| {
+        let start = number * PIECE as u64;
+        start..size.min(start + PIECE as u64)
+    };
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let step = |buffer: &mut Vec<u8>, done: &mut Vec<(u64, R)>| -> Result<ControlFlow<()>> {
         if failed.load(Ordering::Relaxed) {
             return Ok(ControlFlow::Break(()));
         }
-        let Some(&number) = round.get(next.fetch_add(1, Ordering::Relaxed)) else {
+        let first = next.fetch_add(how.at_once, Ordering::Relaxed);
+        let rest = round.get(first..).unwrap_or_default();
+        let numbers = &rest[..how.at_once.min(rest.len())];
+        if numbers.is_empty() {
             return Ok(ControlFlow::Break(()));
-        };
-        let offset = number * PIECE as u64;
-        let end = size.min(offset + PIECE as u64);
-        done.push((number, work(number, offset..end, buffer)?));
+        }
+        let pieces: Vec<_> = numbers.iter().map(bytes).collect();
+        done.extend(numbers.iter().copied().zip(work(&pieces, buffer)?));
         Ok(ControlFlow::Continue(()))
     };
     let worker = || -> Result<Vec<(u64, R)>> {
@@ -124,7 +156,7 @@ where
         }
     };
     let mut all = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(round.len()))
+        let others: Vec<_> = (1..how.threads.min(round.len().div_ceil(how.at_once)))
             .map(|_| scope.spawn(worker))
             .collect();
         let mut all = worker();
