@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The uploader beside AzCopy, the Python SDK and a bare client, on one server, over several links.
+# The uploader beside AzCopy, the Python SDK and a bare client, on one server, over several links; the formats
+# beside qemu-img.
 set -euo pipefail
 
 usage() {
@@ -10,11 +11,14 @@ Uploads the same files with azure-nixos, AzCopy and Microsoft's SDK for Python t
 what arrived byte for byte, and prints two tables in Markdown: what each took, and the goals.
 
   fast    an ext4 of 8 GiB with holes and without, 2 GiB of noise, 1 TiB with 64 MiB of data
+  convert the same files but the last into a fixed VHD, beside qemu-img
+  qcow2   the first as qcow2, plain and with zlib, onto a disk, beside qemu-img and AzCopy one after the other
+  inspect disks of up to 32 TiB: time and memory
   links   60 MiB/s with 20 ms, 1 % of connections reset, 5 % answered with 503
   slow    2 Mbit/s with 80 ms, all clients at once
   kill    kill -9 at random moments, and what is sent again
   FILE    a file of yours, on the fast link
-  nothing: all but the last, about 20 minutes on two processors
+  nothing: all but the last, about 40 minutes on two processors
 
   -n ROUNDS    rounds, of which the medians are shown (default 3); the clients take turns in each, and
                one that takes longer than 30 s has one round
@@ -45,7 +49,7 @@ shift $((OPTIND - 1))
 parts=()
 for part in "$@"; do
     case $part in
-        fast | links | slow | kill) parts+=("$part") ;;
+        fast | convert | qcow2 | inspect | links | slow | kill) parts+=("$part") ;;
         *) parts+=("$(realpath -e -- "$part")") ;;
     esac
 done
@@ -56,6 +60,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 require_rust
 require_command mke2fs e2fsprogs
+# The name is a word of the shell as well.
+[ -n "$(type -P time)" ] || install_packages time
+require_command qemu-img qemu-utils
+require_command qemu-io qemu-utils
 install_az
 install_azcopy
 measure=(python3 -s -B benches/compare/measure.py)

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from files import difference
 
 MIB = 1 << 20
 US, AZCOPY, PYTHON, FLOOR = "azure-nixos", "AzCopy", "Python SDK", "floor"
+PAIR = "qemu-img, AzCopy"
 
 
 def target_length(size):
@@ -19,7 +21,7 @@ def target_length(size):
     return max(-(-size // MIB), 20) * MIB + 512
 
 
-def command(client, path, url):
+def command(client, path, url, between=None):
     match client:
         case "azure-nixos":
             program = os.environ["COMPARE_AZURE_NIXOS"]
@@ -27,6 +29,11 @@ def command(client, path, url):
         case "AzCopy":
             where = ["--blob-type", "PageBlob", "--from-to", "LocalBlob"]
             return ["azcopy", "copy", path, url, *where, "--skip-version-check"]
+        case "qemu-img, AzCopy":
+            how = "-O vpc -o subformat=fixed,force_size=on"
+            upload = '"$2" "$3" --blob-type PageBlob --from-to LocalBlob --skip-version-check'
+            script = f'qemu-img convert -f qcow2 {how} "$1" "$2" && azcopy copy {upload}'
+            return ["sh", "-c", script, "sh", path, between, url]
         case "Python SDK":
             script = os.path.join(os.path.dirname(__file__), "upload_page_blob.py")
             return ["azure-python", script, path, url]
@@ -63,13 +70,15 @@ class Run:
 
 
 class Running:
-    """A client that was started. Linux counts its memory in all of its life, from before it was the
-    client: that of this process, which is small, is the least that is seen."""
+    """A client that was started, by a program that measures its memory: Linux counts that in all of its
+    life, from before it was the client, and this process is not small."""
 
     def __init__(self, words, scratch, name):
         self.out = os.path.join(scratch, name + ".out")
         self.err = os.path.join(scratch, name + ".err")
-        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+        self.peak = os.path.join(scratch, name + ".peak")
+        words = [shutil.which("time"), "--quiet", "--format=%M", "--output", self.peak, *words]
+        with open(self.out, "wb") as out, open(self.err, "wb") as err, open(self.peak, "wb"):
             self.began = time.monotonic()
             # A group of its own: what it starts ends with it.
             self.process = subprocess.Popen(
@@ -92,7 +101,9 @@ class Running:
         # So that Popen does not wait for what is gone.
         self.process.returncode = os.waitstatus_to_exitcode(status)
         cpu = usage.ru_utime + usage.ru_stime
-        return wall, cpu, usage.ru_maxrss << 10, self.process.returncode
+        # Nothing is said of one that was killed.
+        peak = int(self.text(self.peak) or usage.ru_maxrss)
+        return wall, cpu, peak << 10, self.process.returncode
 
     def text(self, path, most=2000):
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -107,11 +118,12 @@ class Running:
 
 
 class Upload:
-    """One client, one file, one fresh target, over one link."""
+    """One client, one file, one fresh target, over one link. `image` is what the client is given where
+    that is not the raw disk, and `between` a file that it may write."""
 
-    def __init__(self, server, client, kind, path, link, scratch):
+    def __init__(self, server, client, kind, path, link, scratch, image=None, between=None):
         self.server, self.path, self.client = server, path, client
-        self.name = client.lower().replace(" ", "-") + ".vhd"
+        self.name = client.lower().replace(",", "").replace(" ", "-") + ".vhd"
         self.run = Run(client, kind, link.name)
         server.delete(self.name)
         # AzCopy and the SDK make the blob themselves.
@@ -119,7 +131,7 @@ class Upload:
             server.create(self.name, target_length(os.path.getsize(path)))
         self.link = link.open(server)
         url = server.url(self.name, self.link.address)
-        self.running = Running(command(client, path, url), scratch, self.name)
+        self.running = Running(command(client, image or path, url, between), scratch, self.name)
 
     def finish(self, limit):
         run, running = self.run, self.running
@@ -148,7 +160,7 @@ class Upload:
         if target is None:
             return "there is no blob"
         length = os.path.getsize(self.path)
-        if self.client in (US, FLOOR):
+        if self.client in (US, FLOOR, PAIR):
             length = target_length(length)
         # The floor writes none.
-        return difference(self.path, target, length, footer=self.client == US)
+        return difference(self.path, target, length, footer=self.client in (US, PAIR))

@@ -21,9 +21,10 @@ SMALL = "64 MiB random"
 
 # Bytes of disk that each takes while it is there, and bytes that the server's copy takes at most.
 ROOM = {
-    SPARSE: (3 * GIB, 2 * GIB),
+    # What it is converted into, or from, lies beside it.
+    SPARSE: (6 * GIB, 2 * GIB),
     FULL: (11 * GIB, 2 * GIB),
-    DENSE: (2 * GIB, 2 * GIB),
+    DENSE: (4 * GIB, 2 * GIB),
     TEBIBYTE: (64 * MIB, 64 * MIB),
     HALF: (GIB // 2, GIB // 2),
     SMALL: (64 * MIB, 192 * MIB),

@@ -2,8 +2,11 @@
 
 import statistics
 
-from clients import AZCOPY, FLOOR, PYTHON, US
-from files import DENSE, HALF, SMALL, SPARSE, TEBIBYTE
+import convert
+import large
+import packed
+from clients import AZCOPY, FLOOR, PAIR, PYTHON, US
+from files import DENSE, FULL, HALF, SMALL, SPARSE, TEBIBYTE
 from server import DISK, FAST, MIB, SLOW
 
 
@@ -17,7 +20,7 @@ class Measured:
         found = [
             run
             for run in self.runs
-            if (run.file, run.link, run.client) == (file, link.name, client) and not run.failure
+            if (run.file, run.link, run.client) == (file, getattr(link, "name", link), client) and not run.failure
         ]
         return found or None
 
@@ -60,8 +63,9 @@ def rows(runs, kills):
     found = measured.ratio(DENSE, FAST, US, wall, base=FLOOR)
     if found:
         yield "2 GiB random, wall, against the raw floor", "≤ 1.25", f"{found[0]:.2f}", found[0] <= 1.25
+    yield from of_formats(measured)
     yield from on_links(measured)
-    ours = [run for run in runs if run.client == US]
+    ours = [run for run in runs if run.client == US and run.link not in (convert.WHERE, large.WHERE)]
     if ours:
         most = max(ours, key=lambda run: run.memory)
         shown = f"{most.memory / MIB:.0f} MiB ({most.file}, {most.link})"
@@ -79,6 +83,32 @@ def rows(runs, kills):
             f" {most.in_flight / MIB:.1f} MiB were in flight"
         )
         yield "kill -9 at a random moment, resume", "≤ bytes in flight are sent twice", shown, met
+
+
+def of_formats(measured):
+    for client in (convert.QEMU, convert.QEMU_KEPT):
+        for file, number, least in ((SPARSE, "≥ 2× faster", 2), (FULL, "not slower", 1), (DENSE, "not slower", 1)):
+            found = measured.ratio(file, convert.WHERE, client, wall)
+            if found:
+                goal = f"convert, {file}, than {client}"
+                yield goal, number, f"{found[0]:.2f}×", found[0] >= least
+    found = [run for run in measured.runs if (run.client, run.link) == (US, convert.WHERE)]
+    if found:
+        most = max(run.memory for run in found)
+        yield "convert, peak memory, any file", "≤ 32 MiB", f"{most / MIB:.0f} MiB", most <= 32 * MIB
+    for more, _ in packed.PACKINGS:
+        found = measured.ratio(SPARSE + more, FAST, PAIR, wall)
+        if found:
+            goal = f"{SPARSE}{more}, onto a disk, than {PAIR}"
+            yield goal, "≥ 3× faster", f"{'> ' if found[1] else ''}{found[0]:.1f}×", found[0] >= 3
+    for kind, *_ in large.DISKS:
+        found = measured.of(kind, large.WHERE, US)
+        if found:
+            took = statistics.median(map(wall, found))
+            most = max(run.memory for run in found)
+            ended = any(run.limit for run in found)
+            met = took < 1 and most < 32 * MIB and not ended
+            yield f"inspect, {kind}", "< 1 s, < 32 MiB", f"{took:.2f} s, {most / MIB:.0f} MiB", met
 
 
 def on_links(measured):

@@ -6,7 +6,10 @@ import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import convert
 import goals
+import large
+import packed
 import resume
 from clients import AZCOPY, FLOOR, PYTHON, US, Upload
 from files import DENSE, FULL, HALF, ROOM, SMALL, SPARSE, TEBIBYTE, make
@@ -18,6 +21,10 @@ PLAN = [
     ("fast", SPARSE, FAST, ALL),
     ("fast", FULL, FAST, ALL),
     ("fast", DENSE, FAST, [FLOOR, *ALL]),
+    ("convert", SPARSE, None, convert.CLIENTS),
+    ("convert", FULL, None, convert.CLIENTS),
+    ("convert", DENSE, None, convert.CLIENTS),
+    ("qcow2", SPARSE, FAST, packed.CLIENTS),
     ("links", DENSE, RESETS, ALL),
     ("links", DENSE, BUSY, ALL),
     ("fast", TEBIBYTE, FAST, ALL),
@@ -25,7 +32,9 @@ PLAN = [
     ("kill", HALF, DISK, [US]),
     ("slow", SMALL, SLOW, ALL),
 ]
-PARTS = list(dict.fromkeys(row[0] for row in PLAN))
+# Its files are its own.
+LARGE = "inspect"
+PARTS = [*dict.fromkeys(row[0] for row in PLAN), LARGE]
 # Rounds even out what else the machine does for a moment; who takes longer than this, in seconds, has
 # been through that in one.
 LONG = 30
@@ -63,11 +72,17 @@ class Measuring:
             for part, _, link, clients in (row for row in plan if row[1] == kind):
                 if part == "kill":
                     self.kills = resume.measure(self.server, path, link, self.given, note)
+                elif part == "convert":
+                    self.conversions(kind, path, clients)
+                elif part == "qcow2":
+                    self.from_qcow2(kind, path, link, clients)
                 elif link is SLOW:
                     self.slowly(kind, path)
                 else:
                     self.in_turns(kind, path, link, clients)
             os.remove(path)
+        if LARGE in self.given.parts:
+            self.large_disks()
         self.own_files()
 
     def own_files(self):
@@ -85,6 +100,34 @@ class Measuring:
                     run = self.done(run.finish(self.given.limit), number)
                     if run.wall > LONG:
                         enough.add(client)
+
+    def turns(self, clients):
+        """Rounds and clients, each round beginning with another one: who comes behind a client that
+        freed a lot of memory finds it ready."""
+        for number in range(self.given.rounds):
+            for place in range(len(clients)):
+                yield number, clients[(number + place) % len(clients)]
+
+    def conversions(self, kind, path, clients):
+        for number, client in self.turns(clients):
+            run = convert.measure(client, kind, path, self.given.directory, self.given.limit)
+            self.done(run, number)
+
+    def from_qcow2(self, kind, path, link, clients):
+        for more, how in packed.PACKINGS:
+            image = packed.make(path, how)
+            for number, client in self.turns(clients):
+                run = packed.measure(self.server, client, kind + more, path, image, link, self.given)
+                self.done(run, number)
+            os.remove(image)
+
+    def large_disks(self):
+        for kind, *what in large.DISKS:
+            path = large.make(self.given.directory, kind, *what)
+            for number in range(self.given.rounds):
+                run = large.measure(kind, path, self.given.directory, self.given.limit)
+                self.done(run, number)
+            os.remove(path)
 
     def slowly(self, kind, path):
         """All at once, each with a link of its own, once: nobody is busy, and it takes minutes."""

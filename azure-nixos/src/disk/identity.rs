@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
+use super::digest;
 use super::pieces;
 use super::source::DiskSource;
 use super::watch::Watch;
@@ -18,7 +19,7 @@ use crate::Result;
 /// neither does the format around the content. The cost follows the data, not the size: a sparse
 /// disk of 32 TiB costs as much as its data.
 ///
-/// Pieces are read and hashed on as many threads as there are processors, 4 MiB of memory each.
+/// Pieces are read and hashed on as many threads as there are processors, 2 MiB of memory each.
 ///
 /// # Errors
 /// When the source cannot be read.
@@ -33,11 +34,12 @@ pub(crate) fn watched_identity<S: DiskSource + ?Sized>(
 ) -> Result<String> {
     watch.begin(source.virtual_size());
     let mut name = ContentName::new(source.virtual_size());
-    pieces::visit(
+    pieces::each(
         source,
-        |number, bytes, _| {
-            watch.reached(number * pieces::PIECE as u64)?;
-            Ok(ContentName::digest(bytes))
+        digest::on_threads(pieces::processors()),
+        |pieces, buffer| {
+            buffer.resize(digest::BUFFER, 0);
+            digest::read(source, pieces, buffer, true, |_, at| watch.reached(at))
         },
         |number, digest| {
             if let Some(digest) = digest {
@@ -76,8 +78,8 @@ impl ContentName {
 }
 
 /// SHA-256 of a piece.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PieceDigest([u8; 32]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PieceDigest(pub(super) [u8; 32]);
 
 /// A source whose identity is known without reading it.
 ///

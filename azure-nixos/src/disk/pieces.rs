@@ -3,7 +3,7 @@
 //! A piece is 4 MiB of the disk at a multiple of 4 MiB. Pieces that lie in a hole are not visited.
 //! The results arrive in the order of the disk.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -27,12 +27,67 @@ const ROUND: usize = 1024;
 pub(super) fn visit<S, R>(
     source: &S,
     work: impl Fn(u64, &[u8], u64) -> Result<R> + Sync,
-    mut collect: impl FnMut(u64, R),
+    collect: impl FnMut(u64, R),
 ) -> Result<()>
 where
     S: DiskSource + ?Sized,
     R: Send,
 {
+    let read = |pieces: &[Range<u64>], buffer: &mut Vec<u8>| {
+        let mut results = Vec::new();
+        for range in pieces {
+            // At most a piece.
+            buffer.resize((range.end - range.start) as usize, 0);
+            let data = read_sparse(source, buffer, range.start)?;
+            results.push(work(range.start / PIECE as u64, buffer, data)?);
+        }
+        Ok(results)
+    };
+    let how = How {
+        threads: processors(),
+        at_once: 1,
+    };
+    each(source, how, read, collect)
+}
+
+/// How pieces are distributed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    pub(super) threads: usize,
+    /// Pieces that a thread gets at a time.
+    pub(super) at_once: usize,
+}
+
+/// Threads that the machine can run at a time.
+pub(super) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The same for work that reads its pieces itself: it gets the bytes of the disk that they are, and a
+/// buffer that is its thread's own and stays as it was left. From a source that can only be read in order
+/// it gets one at a time.
+///
+/// # Errors
+/// As [`visit`].
+pub(super) fn each<S, R, A>(
+    source: &S,
+    how: How,
+    work: impl Fn(&[Range<u64>], &mut Vec<u8>) -> Result<A> + Sync,
+    mut collect: impl FnMut(u64, R),
+) -> Result<()>
+where
+    S: DiskSource + ?Sized,
+    R: Send,
+    A: IntoIterator<Item = R>,
+{
+    let how = if source.is_sequential() {
+        How {
+            threads: 1,
+            at_once: 1,
+        }
+    } else {
+        how
+    };
     let mut at = 0;
     loop {
         let mut round = Vec::new();
@@ -49,35 +104,42 @@ where
         if round.is_empty() {
             return Ok(());
         }
-        for (number, result) in run(source, &round, &work)? {
+        for (number, result) in run(source, how, &round, &work)? {
             collect(number, result);
         }
     }
 }
 
-fn run<S, R>(
+fn run<S, R, A>(
     source: &S,
+    how: How,
     round: &[u64],
-    work: &(impl Fn(u64, &[u8], u64) -> Result<R> + Sync),
+    work: &(impl Fn(&[Range<u64>], &mut Vec<u8>) -> Result<A> + Sync),
 ) -> Result<Vec<(u64, R)>>
 where
     S: DiskSource + ?Sized,
     R: Send,
+    A: IntoIterator<Item = R>,
 {
     let size = source.virtual_size();
+    let bytes = |number: &u64| {
+        let start = number * PIECE as u64;
+        start..size.min(start + PIECE as u64)
+    };
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let step = |buffer: &mut Vec<u8>, done: &mut Vec<(u64, R)>| -> Result<ControlFlow<()>> {
         if failed.load(Ordering::Relaxed) {
             return Ok(ControlFlow::Break(()));
         }
-        let Some(&number) = round.get(next.fetch_add(1, Ordering::Relaxed)) else {
+        let first = next.fetch_add(how.at_once, Ordering::Relaxed);
+        let rest = round.get(first..).unwrap_or_default();
+        let numbers = &rest[..how.at_once.min(rest.len())];
+        if numbers.is_empty() {
             return Ok(ControlFlow::Break(()));
-        };
-        let offset = number * PIECE as u64;
-        buffer.resize(PIECE.min((size - offset) as usize), 0);
-        let data = read_sparse(source, buffer, offset)?;
-        done.push((number, work(number, buffer, data)?));
+        }
+        let pieces: Vec<_> = numbers.iter().map(bytes).collect();
+        done.extend(numbers.iter().copied().zip(work(&pieces, buffer)?));
         Ok(ControlFlow::Continue(()))
     };
     let worker = || -> Result<Vec<(u64, R)>> {
@@ -93,13 +155,8 @@ where
             }
         }
     };
-    let threads = if source.is_sequential() {
-        1
-    } else {
-        thread::available_parallelism().map_or(1, usize::from)
-    };
     let mut all = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(round.len()))
+        let others: Vec<_> = (1..how.threads.min(round.len().div_ceil(how.at_once)))
             .map(|_| scope.spawn(worker))
             .collect();
         let mut all = worker();
@@ -128,7 +185,6 @@ where
 mod tests {
     use super::*;
     use crate::disk::MemoryImage;
-    use std::ops::Range;
 
     #[test]
     fn every_piece_with_data_is_visited_once_and_in_order() {

@@ -1,7 +1,10 @@
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::output::BLOCK;
 use super::*;
 use crate::disk::{DiskImage, Identified, MemoryImage};
 
@@ -98,8 +101,10 @@ fn a_full_disk_is_named_and_nothing_is_left() {
     let place = tempfile::tempdir().unwrap();
     let target = place.path().join("out.vhd");
     let mut part = Part::create(&target, false).unwrap();
-    part.file = full;
-    let error = part.write_nonzero(&[1; BLOCK], 0).unwrap_err();
+    part.output = Output::new(full, None);
+    let error = part
+        .work(|output| output.write_nonzero(&[1; BLOCK], 0))
+        .unwrap_err();
     assert!(error.to_string().starts_with("cannot write"), "{error}");
     assert!(error.hint().unwrap().contains("no space left"), "{error:?}");
     drop(part);
