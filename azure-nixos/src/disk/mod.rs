@@ -36,13 +36,13 @@ mod blocks;
 mod buried;
 mod claims;
 mod convert;
+#[cfg(test)]
+mod damage;
 mod detect;
 mod fault;
 mod file;
 mod finding;
 mod format;
-#[cfg(test)]
-mod fuzz;
 mod generation;
 mod identity;
 mod image;
