@@ -23,6 +23,7 @@ AZCOPY_SHA256=1ab08986f144ff190d68eaf6715a8d4818aae500212b0eca5a70d2f85bbc6b0f
 
 NEXTEST=0.9.148
 CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
 
 # mke2fs is in a directory that the PATH of a plain user leaves out.
 PATH="$TOOLS/bin:$PATH:/usr/sbin:/sbin"
@@ -153,6 +154,8 @@ require_nextest() {
 }
 
 require_cargo_deny() { cargo_tool cargo-deny "$CARGO_DENY"; }
+
+require_cargo_fuzz() { cargo_tool cargo-fuzz "$CARGO_FUZZ"; }
 
 node_major() { "$1" --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'; }
 

@@ -37,6 +37,8 @@ mod boot;
 mod buried;
 mod claims;
 mod convert;
+#[cfg(test)]
+mod damage;
 mod detect;
 mod digest;
 mod efi;
@@ -44,8 +46,6 @@ mod fault;
 mod file;
 mod finding;
 mod format;
-#[cfg(test)]
-mod fuzz;
 mod generation;
 mod identity;
 mod image;

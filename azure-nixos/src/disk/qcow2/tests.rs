@@ -10,7 +10,7 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::*;
 use crate::disk::MemoryImage;
-use crate::disk::fuzz::{Rng, read_all, shake};
+use crate::disk::damage::{Rng, read_all, shake};
 use crate::{ErrorKind, Result};
 
 /// Clusters of 4 KiB; the disk has 1.5 of them more than one level 2 table is for.

@@ -5,7 +5,7 @@ use uuid::{Uuid, uuid};
 
 use super::*;
 use crate::ErrorKind;
-use crate::disk::fuzz::{Rng, read_all, shake};
+use crate::disk::damage::{Rng, read_all, shake};
 use crate::disk::limits::MIB;
 
 const BAT: Uuid = uuid!("2dc27766-f623-4200-9d64-115e9bfd4a08");

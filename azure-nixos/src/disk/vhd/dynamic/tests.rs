@@ -2,7 +2,7 @@
 //! across crates.
 
 use super::*;
-use crate::disk::fuzz::{Rng, read_all, shake};
+use crate::disk::damage::{Rng, read_all, shake};
 use crate::{ErrorKind, Result};
 
 const BLOCK: u64 = 64 << 10;
