@@ -32,7 +32,7 @@ const PACK: u8 = 4;
 const MOST_PACKED: u64 = 9 << 20;
 /// Bytes of a file that is unpacked. Its holes have to be read like everything else: of a file of
 /// 256 GiB that takes hours, rightly.
-const MOST_UNPACKED: u64 = 64 << 10;
+const MOST_UNPACKED: u64 = 16 << 10;
 
 /// `None` for a long file that has to be unpacked.
 fn prepare(input: &[u8], seal: impl Fn(&mut Image)) -> Option<(Input, Image)> {

@@ -167,7 +167,12 @@ impl Layout {
             };
             look(Seen::Table(&table.range))?;
             while at < table.covers.end {
-                for entry in self.entries_from(file, pieces, &table, at)? {
+                let entries = self.entries_from(file, pieces, &table, at)?;
+                if let Some(end) = entries.hole() {
+                    at = end;
+                    continue;
+                }
+                for entry in entries {
                     if entry.word != 0 || entry.bitmap != 0 {
                         look(Seen::Entry(entry))?;
                     }

@@ -167,7 +167,12 @@ impl<F: ReadAt> Blocks for Qcow2<F> {
         };
         let mut run: Option<Run<Elsewhere>> = None;
         let first = offset / unit * unit;
-        for (at, state) in layout.units_from(&self.file, &self.pieces, &table, first)? {
+        let entries = layout.entries_from(&self.file, &self.pieces, &table, first)?;
+        if let Some(end) = entries.hole() {
+            let place = self.place(State::Absent, 0);
+            return Ok(Run { end, place });
+        }
+        for (at, state) in layout.units(&self.file, entries, first) {
             let cluster = at / layout.cluster * layout.cluster;
             let (at, state) = (at, state?);
             let place = self.place(state, cluster);

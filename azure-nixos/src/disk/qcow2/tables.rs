@@ -67,6 +67,19 @@ pub(super) struct Entries {
     end: u64,
 }
 
+impl Entries {
+    /// In a hole of the file, where all entries are zeros: the byte of the disk up to which they are.
+    pub(super) fn hole(&self) -> Option<u64> {
+        let Look::Hole(end) = self.look else {
+            return None;
+        };
+        // Holes end between two entries, or with the table.
+        let count = (end.saturating_sub(self.at) / self.size).max(1);
+        // No more entries than a table has.
+        Some((self.next + count * self.cluster).min(self.end))
+    }
+}
+
 impl Iterator for Entries {
     type Item = Entry;
 
@@ -74,15 +87,13 @@ impl Iterator for Entries {
         if self.next >= self.end {
             return None;
         }
-        let (word, bitmap) = match &self.look {
-            Look::Hole(end) => (*end > self.at).then_some((0, 0))?,
-            Look::Piece(piece) => {
-                let mut words = piece.entries::<8>(self.at).iter();
-                let mut word = || words.next().map(|word| u64::from_be_bytes(*word));
-                let first = word()?;
-                (first, if self.size == 16 { word()? } else { 0 })
-            }
+        let Look::Piece(piece) = &self.look else {
+            return None;
         };
+        let mut words = piece.entries::<8>(self.at).iter();
+        let mut read = || words.next().map(|word| u64::from_be_bytes(*word));
+        let word = read()?;
+        let bitmap = if self.size == 16 { read()? } else { 0 };
         let entry = Entry {
             word,
             bitmap,
@@ -144,20 +155,18 @@ impl Layout {
         }))
     }
 
-    /// The units of the disk from `first` on, where one begins, with their states: as far as one
-    /// piece of the table goes, and at least one.
-    pub(super) fn units_from<'a, F: ReadAt + ?Sized>(
+    /// The units of the disk from `first` on, where one begins, with their states: as far as the
+    /// entries go, which begin with that of its cluster.
+    pub(super) fn units<'a, F: ReadAt + ?Sized>(
         &'a self,
         file: &'a F,
-        pieces: &Pieces,
-        table: &Table,
+        entries: Entries,
         first: u64,
-    ) -> Result<impl Iterator<Item = (u64, Result<State>)> + use<'a, F>> {
-        let end = table.covers.end;
+    ) -> impl Iterator<Item = (u64, Result<State>)> + use<'a, F> {
+        let end = entries.end;
         let units = self.cluster / self.unit;
         let mut skip = first % self.cluster / self.unit;
-        Ok(self
-            .entries_from(file, pieces, table, first)?
+        entries
             .flat_map(move |entry| {
                 let from = std::mem::take(&mut skip);
                 (from..units).map(move |number| {
@@ -165,11 +174,11 @@ impl Layout {
                     (at, self.state(file, entry, number).map_err(Into::into))
                 })
             })
-            .take_while(move |(at, _)| *at < end))
+            .take_while(move |(at, _)| *at < end)
     }
 
-    /// The entries of a level 2 table from that of a byte of the disk on, as far as one piece goes,
-    /// and at least one. In a hole of the file they are zeros.
+    /// The entries of a level 2 table from that of a byte of the disk on, as far as one piece goes:
+    /// at least one, unless they lie in a hole.
     pub(super) fn entries_from<F: ReadAt + ?Sized>(
         &self,
         file: &F,

@@ -2,6 +2,7 @@
 //! across crates.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
@@ -329,6 +330,64 @@ fn subclusters_have_states_of_their_own() -> Result<()> {
     refused(build(at + 512, 1), "has the impossible value");
     refused(build(2 * BIG as u64, 1), "belongs to something else");
     refused(build(at << 8, 1), "do not end before the file");
+    Ok(())
+}
+
+/// A file with holes where 512 bytes are zeros, that counts how often it is asked for its data.
+#[derive(Debug)]
+struct Holed(Vec<u8>, AtomicUsize);
+
+impl ReadAt for Holed {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+    fn next_data(&self, from: u64, end: u64) -> Result<Option<Range<u64>>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let mut pages = (from / 512..end.div_ceil(512)).map(|page| page * 512);
+        let data = pages.find(|page| {
+            let stop = self.0.len().min(*page as usize + 512);
+            self.0[*page as usize..stop].iter().any(|byte| *byte != 0)
+        });
+        Ok(data.map(|start| start.max(from)..end.min(start + 512)))
+    }
+    fn fingerprint(&self) -> Result<String> {
+        self.0.fingerprint()
+    }
+}
+
+#[test]
+fn holes_in_tables_are_gone_over_in_one_step() -> Result<()> {
+    let holed = |image| Holed(image, AtomicUsize::new(0));
+    assert!(read_all(&Qcow2::open(holed(sample()))?)? == content());
+    let mut below = MemoryImage::new(20 * 4096)?;
+    below.write(0, &[7; 20 * 4096])?;
+    let over = Qcow2::open_over(holed(sample()), below.clone())?;
+    assert!(read_all(&over)? == read_all(&Qcow2::open_over(sample(), below)?)?);
+
+    // Clusters of 64 KiB, and one in the middle of 8192 that a table has.
+    let big = 1 << 16;
+    let mut image = vec![0; 4 * big];
+    put(&mut image, 0, &sample()[..104]);
+    put(&mut image, 20, &16u32.to_be_bytes());
+    put64(&mut image, 24, 8192 << 16);
+    put64(&mut image, 40, big as u64);
+    put64(&mut image, 48, 0);
+    put(&mut image, 56, &[0; 4]);
+    put64(&mut image, big, (2 * big as u64) | COPIED);
+    put64(&mut image, 2 * big + 8 * 5003, (3 * big as u64) | COPIED);
+    image[3 * big] = 1;
+    let disk = Qcow2::open(holed(image))?;
+    let start = 5003 << 16;
+    assert_eq!(disk.next_extent(0)?, Some(start..start + 512));
+    assert_eq!(disk.next_extent(start + 512)?, None);
+    let asked = disk.file().1.load(Ordering::Relaxed);
+    assert!(asked < 40, "{asked}");
     Ok(())
 }
 
