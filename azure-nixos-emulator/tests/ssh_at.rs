@@ -130,7 +130,7 @@ async fn a_machine_is_reached_while_it_may_be() {
     let answers_nobody = async |name: &'static str| {
         let view = format!("{}/instanceView", vm("rg", name));
         let view = client.get(&view, COMPUTE).await.body;
-        let statuses = view["statuses"].as_array().unwrap().clone();
+        let statuses = view["vmAgent"]["statuses"].as_array().unwrap().clone();
         let mut codes = statuses.iter().map(|status| &status["code"]);
         codes.any(|code| code == "LocalAzure/answersNobody")
     };

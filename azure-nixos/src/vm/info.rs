@@ -300,10 +300,11 @@ mod tests {
             Some(40022)
         );
         assert_eq!(port(moved("another port")), Some(22));
-        assert_eq!(
-            port(serde_json::json!([{ "code": "LocalAzure/answersNobody" }])),
-            None
-        );
+        let nobody = serde_json::json!({ "properties": { "instanceView": {
+            "statuses": [{ "code": "PowerState/running" }],
+            "vmAgent": { "statuses": [{ "code": "LocalAzure/answersNobody" }] },
+        } } });
+        assert_eq!(ssh_port(&serde_json::from_value(nobody).unwrap()), None);
         assert_eq!(ssh_port(&Existing::default()), Some(22));
     }
 

@@ -8,6 +8,7 @@ use super::super::clock_text::timestamp;
 use super::super::id::Kind;
 use super::super::lro::Status;
 use super::{content, diagnostics};
+use crate::ssh_at::Doors;
 use crate::state::{Inner, Power, Resource};
 
 /// `GET …/instanceView`
@@ -91,18 +92,6 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
     for moved in of_machine.chain(of_others) {
         statuses.push(status("LocalAzure/portMoved", &moved));
     }
-    // Azure's machines boot; whoever waits for one of these to answer would wait for ever.
-    let name = machine.body["name"].as_str().unwrap_or_default();
-    let answers = vm.power != Power::Running
-        || settings.machines.is_some()
-        || settings
-            .doors
-            .as_ref()
-            .is_some_and(|doors| doors.answers(name));
-    if !answers {
-        let why = "nothing boots in a local Azure and no server stands for the machine";
-        statuses.push(status("LocalAzure/answersNobody", why));
-    }
     let profile = &properties["storageProfile"];
     let disks: Vec<Value> = std::iter::once(&profile["osDisk"])
         .chain(profile["dataDisks"].as_array().into_iter().flatten())
@@ -136,16 +125,22 @@ pub(super) fn of(context: &Context<'_>, machine: &Resource) -> Value {
         view["bootDiagnostics"] = shown;
     }
     if vm.power == Power::Running {
-        view["vmAgent"] = json!({
-            "vmAgentVersion": "Unknown",
-            "statuses": [{
-                "code": "ProvisioningState/Unavailable",
-                "level": "Warning",
-                "displayStatus": "Not Ready",
-                "message": "VM status blob is found but not yet populated.",
-                "time": timestamp(context.now),
-            }],
-        });
+        let mut statuses = vec![json!({
+            "code": "ProvisioningState/Unavailable",
+            "level": "Warning",
+            "displayStatus": "Not Ready",
+            "message": "VM status blob is found but not yet populated.",
+            "time": timestamp(context.now),
+        })];
+        // Azure's machines boot; whoever waits for one of these to answer would wait for ever. Said here
+        // because scripts take the first or the last of the machine's own statuses for its power.
+        let name = machine.body["name"].as_str().unwrap_or_default();
+        let has_server = |doors: &Doors| doors.answers(name);
+        if settings.machines.is_none() && !settings.doors.as_ref().is_some_and(has_server) {
+            let why = "nothing boots in this local Azure and no server stands for the machine";
+            statuses.push(status("LocalAzure/answersNobody", why));
+        }
+        view["vmAgent"] = json!({ "vmAgentVersion": "Unknown", "statuses": statuses });
     }
     view
 }

@@ -152,6 +152,16 @@ pub(crate) struct BootDiagnostics {
 pub(crate) struct View {
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub(crate) statuses: Vec<Status>,
+    #[serde(deserialize_with = "super::super::null_is_default")]
+    pub(crate) vm_agent: Agent,
+}
+
+/// What is known of the agent in a machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Agent {
+    #[serde(deserialize_with = "super::super::null_is_default")]
+    pub(crate) statuses: Vec<Status>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -170,10 +180,11 @@ impl View {
         })
     }
 
-    /// What the statuses of this code say to people.
+    /// What the statuses of this code say to people, those of the agent too.
     pub(crate) fn displayed<'a>(&'a self, code: &'a str) -> impl Iterator<Item = &'a str> {
         self.statuses
             .iter()
+            .chain(&self.vm_agent.statuses)
             .filter(move |status| status.code.as_deref() == Some(code))
             .map(|status| status.display_status.as_deref().unwrap_or_default())
     }
