@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Host;
 use super::format::Text;
+use crate::vm::ssh::arguments::{file_argument, quoted};
 
 pub(super) const USE: &[&str] = &[
     "ssh -F FILE NAME; or before the first Host of ~/.ssh/config: Include FILE",
@@ -70,46 +71,4 @@ fn block(host: &Host<'_>, text: &mut Text) {
     }
     let _ = write!(text.text, "\nHost {}\n{lines}", names.join(" "));
     text.problems(machine, problems);
-}
-
-/// One argument, as OpenSSH reads it from 8.7 on; older ones know no backslashes.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-/// A file where ssh knows `%` and `${}`; the latter has no escape.
-fn file_argument(path: &Path) -> Option<String> {
-    let text = path.to_str()?;
-    let unwritable =
-        text.contains("${") || text.starts_with('~') || text.contains(char::is_control);
-    (!unwritable).then(|| quoted(&text.replace('%', "%%")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_quoted_where_they_must_be() {
-        for (path, argument) in [
-            ("/home/ada/.ssh/web-1", Some("/home/ada/.ssh/web-1")),
-            ("/my keys/100%", Some("\"/my keys/100%%\"")),
-            ("/a\"b\\c", Some("\"/a\\\"b\\\\c\"")),
-            ("/a#b", Some("\"/a#b\"")),
-            ("/$HOME", Some("\"/$HOME\"")),
-            ("/${HOME}", None),
-            ("~x/y", None),
-            ("/a\nb", None),
-        ] {
-            assert_eq!(
-                file_argument(Path::new(path)).as_deref(),
-                argument,
-                "{path}"
-            );
-        }
-    }
 }

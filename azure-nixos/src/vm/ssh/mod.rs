@@ -1,6 +1,7 @@
 //! The command that logs into a machine: OpenSSH's `ssh`, with the key that opens it and the host keys
 //! that the machine showed on its serial console.
 
+pub(super) mod arguments;
 mod known_hosts;
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use self::arguments::file_argument;
 use self::known_hosts::Known;
 use super::info::PowerState;
 use super::login::Login;
@@ -127,7 +129,8 @@ impl Login {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the machine does not run, has no address, or says that it answers
-    /// nobody; the hint says what to do.
+    /// nobody; [`ErrorKind::InvalidInput`] when a file has a name that `ssh` cannot be given. The hint says
+    /// what to do.
     pub fn ssh(&self, trust: &HostKeyTrust) -> Result<SshCommand> {
         let host = self.reachable()?;
         let mut notes = Vec::new();
@@ -155,12 +158,12 @@ impl Login {
             arguments.push(text);
         };
         option(format!("HostKeyAlias={}", self.host_key_alias).into());
-        option(setting("UserKnownHostsFile", &self.known_hosts));
+        option(setting("UserKnownHostsFile", &self.known_hosts)?);
         option(format!("StrictHostKeyChecking={checking}").into());
         // What it adds is looked for by its name.
         option("HashKnownHosts=no".into());
         if let Some(key) = &self.private_key {
-            option(setting("IdentityFile", key));
+            option(setting("IdentityFile", key)?);
             // A server hangs up after a few keys of an agent's.
             option("IdentitiesOnly=yes".into());
         }
@@ -236,19 +239,16 @@ impl Login {
     }
 }
 
-/// A setting whose value is a path, as `ssh` reads it: in quotes, with what it would expand doubled.
-fn setting(name: &str, path: &Path) -> OsString {
-    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-    let mut text = format!("{name}=\"").into_bytes();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'%' => text.extend(b"%%"),
-            b'"' | b'\\' => text.extend([b'\\', *byte]),
-            _ => text.push(*byte),
-        }
-    }
-    text.push(b'"');
-    OsString::from_vec(text)
+/// A setting whose value is the name of a file.
+fn setting(name: &str, file: &Path) -> Result<OsString> {
+    let Some(argument) = file_argument(file) else {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{file:?} is a name that ssh cannot be given"),
+        )
+        .with_hint("put it where no name has `${`, a line break or other than UTF-8 in it"));
+    };
+    Ok(format!("{name}={argument}").into())
 }
 
 #[cfg(test)]
@@ -278,7 +278,7 @@ mod tests {
                 "-o",
                 "HostKeyAlias=azure-nixos-7",
                 "-o",
-                "UserKnownHostsFile=\"/home/ada/.ssh/azure-nixos/known_hosts\"",
+                "UserKnownHostsFile=/home/ada/.ssh/azure-nixos/known_hosts",
                 "-o",
                 "StrictHostKeyChecking=yes",
                 "-o",
@@ -311,6 +311,10 @@ mod tests {
         assert!(command.notes[1].contains("nothing there; compare it with SHA256:abc"));
         let earlier = login.ssh(&HostKeyTrust::Earlier).unwrap();
         assert!(words(&earlier).contains(&"StrictHostKeyChecking=yes"));
+        // ssh would put something of the environment there.
+        login.private_key = Some("/keys/${USER}".into());
+        let error = login.ssh(&HostKeyTrust::Earlier).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
