@@ -471,7 +471,7 @@ async fn a_set_goes_with_all_that_was_made_for_it() {
     let plan = place.machine(first).delete().plan().await.unwrap();
     let note = &plan.notes()[0];
     assert!(
-        note.contains("of the scale set web") && note.contains("one fewer"),
+        note.contains("of the scale set web") && note.contains("stays with the others"),
         "{note}"
     );
     let goes: Vec<String> = plan.goes().map(|thing| thing.what.clone()).collect();

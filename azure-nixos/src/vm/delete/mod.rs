@@ -262,7 +262,7 @@ fn of_a_set(machine: &Existing) -> Option<String> {
     let set = set.id.as_ref()?.name();
     let name = machine.name.as_deref().unwrap_or("it");
     Some(format!(
-        "{name} is one of the machines of the scale set {set}, which has one fewer then; Azure makes another in its place only where the set scales by itself. To delete the set, name {set}"
+        "{name} is one of the machines of the scale set {set}, which stays with the others; whether Azure makes another in its place is up to how the set scales. To delete the set, name {set}"
     ))
 }
 
