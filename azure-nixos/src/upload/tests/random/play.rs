@@ -266,7 +266,11 @@ impl Story<'_> {
             return false;
         };
         let path = file.unwrap().path();
-        let mut file = OpenOptions::new().append(true).open(path).unwrap();
+        // A dropped upload may still be about to take it away.
+        let mut file = match OpenOptions::new().append(true).open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+            file => file.unwrap(),
+        };
         // Its writer goes when it has written all.
         file.lock().unwrap();
         let length = file.metadata().unwrap().len();
