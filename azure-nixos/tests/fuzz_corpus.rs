@@ -65,4 +65,4 @@ macro_rules! corpora {
     };
 }
 
-corpora!(partitions qcow2 streams vhd_dynamic vhd_footer vhdx);
+corpora!(boot partitions qcow2 streams vhd_dynamic vhd_footer vhdx);

@@ -14,4 +14,4 @@ mod targets;
 mod upload;
 
 pub use mutate::mutate;
-pub use targets::{TARGETS, partitions, qcow2, streams, vhd_dynamic, vhd_footer, vhdx};
+pub use targets::{TARGETS, boot, partitions, qcow2, streams, vhd_dynamic, vhd_footer, vhdx};

@@ -15,7 +15,8 @@ use super::{seal, stream};
 /// A target by its name, which is that of its corpus too.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
+    ("boot", boot),
     ("partitions", partitions),
     ("qcow2", qcow2),
     ("streams", streams),
@@ -183,6 +184,23 @@ pub fn partitions(input: &[u8]) -> bool {
         assert_eq!(again.ok(), Some(table.clone()));
     }
     table.scheme != PartitionScheme::None
+}
+
+/// What UEFI would start: FAT in an EFI system partition, and the headers of the programs there.
+pub fn boot(input: &[u8]) -> bool {
+    let Some((input, image)) = prepare(input, seal::gpt) else {
+        return false;
+    };
+    let file = image.store(suffix(&input));
+    if upload(file.path(), &OpenOptions::new()).is_none() {
+        return false;
+    }
+    let report = inspect(file.path(), InspectOptions::quick());
+    let report = report.unwrap_or_else(|error| panic!("it was read before: {error}"));
+    let mut names = report.loaders.iter().map(|one| one.path.as_str());
+    assert!(names.all(|name| name.starts_with("EFI/BOOT/BOOT")));
+    assert_eq!(report.loaders.is_empty(), report.secure_boot.is_none());
+    !report.loaders.is_empty()
 }
 
 /// What gzip, xz and zstd packed, or what begins like it.

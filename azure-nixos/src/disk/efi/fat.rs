@@ -163,10 +163,7 @@ impl<'a> Fat<'a> {
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<(), FatError> {
-        let mut cluster = file.first;
-        for _ in 0..offset / self.cluster {
-            cluster = self.next(cluster)?.ok_or_else(short)?;
-        }
+        let mut cluster = self.skip(file.first, offset / self.cluster)?;
         let mut within = offset % self.cluster;
         let mut rest = buffer;
         while !rest.is_empty() {
@@ -181,6 +178,26 @@ impl<'a> Fat<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The cluster that comes so many behind this one.
+    ///
+    /// A chain that goes round is found out after a few rounds (Brent's algorithm): the size of a file
+    /// can claim eight million steps of two clusters.
+    fn skip(&mut self, first: u64, count: u64) -> Result<u64, FatError> {
+        let (mut cluster, mut mark) = (first, first);
+        for step in 1..=count {
+            cluster = self.next(cluster)?.ok_or_else(short)?;
+            if cluster == mark {
+                return Err(FatError::Damaged(format!(
+                    "has a file that comes back to its cluster {mark}"
+                )));
+            }
+            if step.is_power_of_two() {
+                mark = cluster;
+            }
+        }
+        Ok(cluster)
     }
 
     /// Looks a name up in a directory.

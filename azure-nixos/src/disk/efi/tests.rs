@@ -129,6 +129,29 @@ fn what_no_machine_boots_from_is_said() {
     );
 }
 
+/// It would be gone over for seconds: eight million steps, each of which reads another piece of the
+/// table.
+#[test]
+fn a_file_that_goes_round_is_found_out() {
+    let mut program = program(0x8664, 700, b"somebody");
+    let directory = [0xffff_0000_u32, 1000].map(u32::to_le_bytes).concat();
+    program[152 + 144..152 + 152].copy_from_slice(&directory);
+    let mut system = fat(Width::ThirtyTwo, 1500, &[(X64, &program)]);
+    // The file has clusters 1500 and 1501, the last first, and now 7 too.
+    for (cluster, next) in [(1500_usize, 7_u32), (7, 1500)] {
+        system[32 * 512 + cluster * 4..][..4].copy_from_slice(&next.to_le_bytes());
+    }
+    let entry = |part: &[u8]| part.starts_with(X64) && part[11] == 0x20;
+    let at = system.windows(32).position(entry).unwrap();
+    system[at + 28..at + 32].copy_from_slice(&u32::MAX.to_le_bytes());
+    let (severity, what) = said(&system);
+    assert_eq!(severity, Severity::Warning);
+    assert!(
+        what.contains("has a file that comes back to its cluster"),
+        "{what}"
+    );
+}
+
 proptest! {
     #[test]
     fn no_damage_makes_it_panic_or_read_for_ever(
