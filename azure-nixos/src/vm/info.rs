@@ -12,6 +12,10 @@ use crate::{Error, ErrorKind, Result};
 /// The port of ssh.
 pub(super) const SSH: u16 = 22;
 
+/// What is said of a machine that has no such port.
+pub(super) const ANSWERS_NOBODY: &str =
+    "says that it answers nobody, as machines of a local Azure do that nothing boots";
+
 /// Whether a machine runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

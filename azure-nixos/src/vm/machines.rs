@@ -260,15 +260,10 @@ async fn is_a_set(client: &Client, group: &str, set: ScaleSet) -> Error {
         .filter_map(|one| one.name.as_deref())
         .collect();
     names.sort_unstable();
-    let more = names.len().saturating_sub(MOST_NAMES);
-    names.truncate(MOST_NAMES);
-    let one = match (names.as_slice(), more) {
-        ([], _) => String::new(),
-        (names, 0) => format!("name one of its machines ({}); ", names.join(", ")),
-        (names, more) => format!(
-            "name one of its machines ({} and {more} more); ",
-            names.join(", ")
-        ),
+    let one = if names.is_empty() {
+        String::new()
+    } else {
+        format!("name one of its machines ({}); ", some_of(&names))
     };
     Error::new(
         ErrorKind::NotFound,
@@ -297,14 +292,16 @@ pub(super) fn hint(name: &str, mut names: Vec<&str>, who: &str) -> String {
         let name = name.to_ascii_lowercase();
         (!name.contains(&wanted) && !wanted.contains(&name), name)
     });
-    let more = names.len().saturating_sub(MOST_NAMES);
-    names.truncate(MOST_NAMES);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    format!("{who} {}{more}", names.join(", "))
+    format!("{who} {}", some_of(&names))
+}
+
+/// The first of the names, and how many more there are.
+fn some_of(names: &[&str]) -> String {
+    let shown = &names[..names.len().min(MOST_NAMES)];
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// The machines again, with their power states, by their ids.

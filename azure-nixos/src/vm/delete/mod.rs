@@ -21,8 +21,8 @@ use crate::handle::Handle;
 use crate::progress::Phase;
 use crate::{Error, ErrorKind, Result};
 
-/// The deletion of a machine, or of a scale set with its machines. Await it, [`start`](Self::start) it for a handle, or ask for its
-/// [`plan`](Self::plan) first.
+/// The deletion of a machine, or of a scale set with its machines. Await it, [`start`](Self::start) it for
+/// a handle, or ask for its [`plan`](Self::plan) first.
 ///
 /// With the machine goes what was made for it: what bears the tag `azure-nixos-vm` with its name, and
 /// what its own description says to go with it. Of that, what something else uses by now stays, and

@@ -16,7 +16,7 @@ use crate::progress::Phase;
 use crate::quote::for_shell;
 use crate::undo::Undo;
 use crate::vm::booted::BootedVm;
-use crate::vm::info::{PowerState, SSH, keeps_log, power_state, ssh_port};
+use crate::vm::info::{ANSWERS_NOBODY, PowerState, SSH, keeps_log, power_state, ssh_port};
 use crate::vm::patience::Patience;
 use crate::vm::ready::Readiness;
 use crate::{Error, ErrorKind, Result};
@@ -217,13 +217,13 @@ async fn wait_for_one(
     };
     match ready {
         Ready::Running => {}
-        Ready::AnswersNobody => change.notes.push(not_waited(
-            "it says that it answers nobody, as machines of a local Azure do that nothing boots (`azure-nixos emulator --boot qemu` boots them)",
-        )),
+        Ready::AnswersNobody => change.notes.push(not_waited(&answers_nobody())),
         Ready::Ssh { port, keeps_log } => {
             change.ready = Readiness::Ssh;
             change.port = port;
-            change.note_host_keys(&console, keeps_log, host, work).await?;
+            change
+                .note_host_keys(&console, keeps_log, host, work)
+                .await?;
         }
     }
     Ok(change)
@@ -353,7 +353,7 @@ async fn look(
         return Ok(if wait.is_auto {
             Look::Ready(Ready::AnswersNobody)
         } else {
-            Look::Never("it says that it answers nobody, as machines of a local Azure do that nothing boots (`azure-nixos emulator --boot qemu` boots them)".to_owned())
+            Look::Never(answers_nobody())
         });
     };
     let within = ends
@@ -370,6 +370,11 @@ async fn look(
         }
         other => Look::NotYet(format!("it runs; at port {port}: {other}")),
     })
+}
+
+/// Why ssh is not waited for on a local Azure, and what to do about it.
+fn answers_nobody() -> String {
+    format!("it {ANSWERS_NOBODY} (`azure-nixos emulator --boot qemu` boots them)")
 }
 
 /// That a machine was not ready in time.

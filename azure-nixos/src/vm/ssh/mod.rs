@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use self::arguments::file_argument;
 use self::known_hosts::Known;
-use super::info::PowerState;
+use super::info::{ANSWERS_NOBODY, PowerState};
 use super::login::Login;
 use super::ready::Console;
 use crate::azure::Azure;
@@ -223,7 +223,7 @@ impl Login {
         }
         if machine.ssh_port.is_none() {
             return refuse(
-                format!("the machine {} says that it answers nobody, as machines of a local Azure do that nothing boots", machine.name),
+                format!("the machine {} {ANSWERS_NOBODY}", machine.name),
                 "machines boot in a local Azure that is served with `azure-nixos emulator --boot qemu`".to_owned(),
             );
         }

@@ -248,13 +248,16 @@ impl Found {
 
     /// The machines that go.
     fn machines(&self) -> impl Iterator<Item = &Existing> {
-        let members = self.set.iter().flat_map(|(_, members)| members);
-        self.machine.iter().chain(members)
+        self.machine.iter().chain(self.members())
+    }
+
+    /// Those that go with their set.
+    fn members(&self) -> impl Iterator<Item = &Existing> {
+        self.set.iter().flat_map(|(_, members)| members)
     }
 
     fn has_member(&self, id: &ResourceId) -> bool {
-        let mut members = self.set.iter().flat_map(|(_, members)| members);
-        members.any(|member| member.id.as_ref() == Some(id))
+        self.members().any(|member| member.id.as_ref() == Some(id))
     }
 
     fn ordered(&self, going: &Going<'_>, roles: Vec<Thing>) -> Vec<Planned> {
@@ -289,8 +292,7 @@ impl Found {
             stage: 0,
         });
         // They go with their set; what that leaves is deleted after it.
-        let members = self.set.iter().flat_map(|(_, members)| members);
-        let members = members.filter_map(|member| {
+        let members = self.members().filter_map(|member| {
             Some(Planned {
                 thing: thing(member.id.as_ref()?, "machine"),
                 kind: Kind::Member,
