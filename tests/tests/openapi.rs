@@ -15,7 +15,14 @@ use azure_nixos_tests::{Local, within};
 use serde_json::json;
 
 /// What stays.
-const DEVIATIONS: &[Deviation] = &[];
+const DEVIATIONS: &[Deviation] = &[Deviation {
+    operation: "GET /subscriptions/*/resourceGroups/*/providers/Microsoft.Compute/virtualMachineScaleSets/*",
+    side: Side::Request,
+    rule: Rule::Operation,
+    at: "",
+    why: "who deletes a machine asks whether its name is a scale set's; the documents of scale sets are \
+          not among those that are read here, and Azure's own command line judges the sets (oracle.rs)",
+}];
 
 /// The road: an image, a machine of it, a machine that is undone, and all of it deleted.
 async fn road(local: &Local) {
