@@ -2,13 +2,15 @@
 //!
 //! The file grows under a temporary name beside the target and takes its name when it is whole and
 //! on the disk. Only what is not zero is written, so the file is as sparse as its content allows. The
-//! digests for the footer are taken from the pieces as they pass: the source is read once.
+//! checksum that the footer follows from is summed up from the parts as they pass: the source is read
+//! once.
 
 mod counts;
 mod output;
 mod part;
 
 use std::future::{Future, IntoFuture};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,21 +19,25 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use counts::Counts;
-use output::Output;
+use output::{BLOCK, Output};
 use part::Part;
 
-use super::digest;
-use super::identity::ContentName;
-use super::limits::{check_disk_size, padded_size, upload_size};
-use super::pieces;
-use super::source::DiskSource;
-use super::vhd::{Footer, upload_footer};
+use super::checksum::DiskChecksum;
+use super::limits::{padded_size, upload_size};
+use super::pieces::{self, How};
+use super::source::{DiskSource, checked_extent, read_sparse};
+use super::vhd::{Footer, own_footer};
+use super::zero::is_zero;
 use crate::blocking::blocking;
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
 use crate::{Error, ErrorKind, Result};
 
-/// Threads for each processor: one waits for the disk while another reads and hashes.
+/// Bytes of a part, which is read, summed up and written before the next: few enough for those of a few threads
+/// to stay in the processor's caches from one use to the next, and enough for a disk to be read and
+/// written at its full speed.
+const PART: usize = 1 << 20;
+/// Threads for each processor: one waits for the disk while another reads and sums up.
 const OVERLAP: usize = 2;
 /// No disk is faster than so many threads, each with a write of its own.
 const MOST_THREADS: usize = 16;
@@ -144,40 +150,43 @@ impl Conversion {
     fn write(self, counts: &Counts, stop: &CancellationToken) -> Result<Converted> {
         let began = Instant::now();
         let source = &*self.source;
+        let own = own_footer(source)?;
         let size = source.virtual_size();
-        check_disk_size(size)?;
         let padded = padded_size(size);
         let fingerprint = source.fingerprint()?;
         let part = Part::create(&self.target, self.overwrite)?;
         part.work(|output| output.set_len(upload_size(size)))?;
 
-        let ready = source.footer()?.is_some() || source.known_identity().is_some();
-        let mut name = (!ready).then(|| ContentName::new(size));
-        let threads = (pieces::processors() * OVERLAP).min(MOST_THREADS);
+        let how = How {
+            threads: (pieces::processors() * OVERLAP).min(MOST_THREADS),
+            at_once: 1,
+        };
+        let mut whole = DiskChecksum::new(padded);
         pieces::each(
             source,
-            digest::on_threads(threads),
+            how,
             |pieces, buffer| {
-                let buffer = output::aligned(buffer, digest::BUFFER);
-                digest::read(source, pieces, buffer, !ready, |bytes, at| {
-                    if stop.is_cancelled() {
-                        return Err(Error::cancelled());
-                    }
-                    let written = part.work(|output| output.write_nonzero(bytes, at))?;
-                    counts.passed(written, bytes.len() as u64, at);
-                    Ok(())
-                })
-            },
-            |number, digest| {
-                if let (Some(name), Some(digest)) = (&mut name, digest) {
-                    name.add(number, digest);
+                let buffer = output::aligned(buffer, PART);
+                let mut sum = DiskChecksum::new(padded);
+                for piece in pieces {
+                    in_parts(source, piece, buffer, |bytes, at| {
+                        if stop.is_cancelled() {
+                            return Err(Error::cancelled());
+                        }
+                        let mut written = 0;
+                        if !is_zero(bytes) {
+                            sum.add(at, bytes);
+                            written = part.work(|output| output.write_nonzero(bytes, at))?;
+                        }
+                        counts.passed(written, bytes.len() as u64, at);
+                        Ok(())
+                    })?;
                 }
+                Ok([sum])
             },
+            |_, sum| whole.merge(&sum),
         )?;
-        let footer = match name {
-            Some(name) => *Footer::fixed(padded, &name.finish()).bytes(),
-            None => upload_footer(source)?,
-        };
+        let footer = own.unwrap_or_else(|| *Footer::fixed(padded, whole.finish()).bytes());
         part.work(|output| output.write(&footer, padded))?;
         counts.passed(footer.len() as u64, footer.len() as u64, padded);
         if source.fingerprint()? != fingerprint {
@@ -212,6 +221,32 @@ impl IntoFuture for Conversion {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.start().join().await })
     }
+}
+
+/// Reads what may be data in a range that begins at a multiple of a [`PART`], and shows it with its place on
+/// the disk, which is a multiple of a block.
+fn in_parts<S: DiskSource + ?Sized>(
+    source: &S,
+    range: &Range<u64>,
+    buffer: &mut [u8],
+    mut show: impl FnMut(&[u8], u64) -> Result<()>,
+) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let Some(extent) = checked_extent(source, at)?.filter(|extent| extent.start < range.end)
+        else {
+            break;
+        };
+        // Not before `at`, which is a multiple of a block itself.
+        at = extent.start / BLOCK as u64 * BLOCK as u64;
+        // A part at most.
+        let end = range.end.min((at + 1).next_multiple_of(PART as u64));
+        let bytes = &mut buffer[..(end - at) as usize];
+        read_sparse(source, bytes, at)?;
+        show(bytes, at)?;
+        at = end;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Disk images: what they contain, and where.
 //!
-//! Here live the formats, the VHD footer, the partition probe and the content identity. Nothing
+//! Here live the formats, the VHD footer, the partition probe, the content's identity and its checksum. Nothing
 //! here knows of Azure's services or of how bytes travel. Everything is synchronous: callers in
 //! async code run it on blocking threads. [`Opening::start`] and [`Conversion::start`] do that themselves.
 //!
@@ -35,6 +35,7 @@
 mod blocks;
 mod boot;
 mod buried;
+mod checksum;
 mod claims;
 mod convert;
 #[cfg(test)]
@@ -71,6 +72,8 @@ mod watch;
 mod zero;
 
 pub(crate) use boot::Boot;
+pub use checksum::content_checksum;
+pub(crate) use checksum::{DiskChecksum, crc64};
 pub use convert::{Conversion, Converted};
 pub use efi::{BootLoader, LoaderSignature, SecureBoot};
 pub use file::ImageFile;

@@ -27,7 +27,8 @@ use super::{UploadTarget, Verify, VhdUploader};
 use crate::azure::Transport;
 use crate::blocking::blocking;
 use crate::disk::limits::{self, FOOTER};
-use crate::disk::{DiskSource, upload_footer};
+use crate::disk::vhd::{Footer, own_footer};
+use crate::disk::{DiskChecksum, DiskSource};
 use crate::handle::Work;
 use crate::progress::Phase;
 use crate::{Error, ErrorKind, Result};
@@ -211,12 +212,11 @@ impl Upload<'_> {
         fingerprint: String,
         done: Ranges,
     ) -> Result<([u8; 512], Verification, u64)> {
+        // One that is wrong is refused before anything is sent.
+        let own = self.blocking(own_footer).await?;
         let held = self.open().await?;
         let done = self.still_there(done, &held).await?;
-        // The identity may take as long as reading the disk does; nobody waits for it until then.
-        let footer = self.blocking(upload_footer);
-        let ((verified, cleared), footer) =
-            futures::try_join!(Box::pin(self.ranges(held, &done)), footer)?;
+        let (checksum, verified, cleared) = Box::pin(self.ranges(held, &done)).await?;
         if self.blocking(|source| source.fingerprint()).await? != fingerprint {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -225,6 +225,7 @@ impl Upload<'_> {
             .with_operation("upload")
             .with_hint("the target has no footer and is useless; upload again"));
         }
+        let footer = own.unwrap_or_else(|| *Footer::fixed(self.disk, checksum).bytes());
         Ok((footer, verified, cleared))
     }
 
@@ -338,16 +339,17 @@ impl Upload<'_> {
         .with_hint("delete the disk or blob, make a new one and upload to that")
     }
 
-    /// Sends all ranges and compares.
-    async fn ranges(&self, held: Held, done: &Ranges) -> Result<(Verification, u64)> {
+    /// Sends all ranges and compares. Gives back the disk's checksum too.
+    async fn ranges(&self, held: Held, done: &Ranges) -> Result<(u64, Verification, u64)> {
         if !matches!(held, Held::Nothing) {
             // An old footer would make a half-written disk look whole.
             self.put_unaccounted(self.disk, zeros(FOOTER)).await?;
         }
-        let sent = self.send(done).await?;
+        let (sent, checksum) = self.send(done).await?;
         let counters = &self.lane.counters;
         counters.all_skipped(self.disk - counters.sent() - counters.resumed_bytes());
-        self.verify(held, &sent).await
+        let (verified, cleared) = self.verify(held, &sent).await?;
+        Ok((checksum, verified, cleared))
     }
 
     fn readers(&self, counters: Arc<Counters>) -> Vec<Reader> {
@@ -367,13 +369,15 @@ impl Upload<'_> {
             .collect()
     }
 
-    /// Reads, sends, and checks that all that was cut has been acknowledged.
-    async fn send(&self, done: &Ranges) -> Result<Ranges> {
+    /// Reads, sends, and checks that all that was cut has been acknowledged. Gives back what that is, and
+    /// the checksum of the disk: the sum of those of all ranges, also of what was there already.
+    async fn send(&self, done: &Ranges) -> Result<(Ranges, u64)> {
         let mut idle = self.readers(Arc::clone(&self.lane.counters));
         let mut reading = FuturesUnordered::new();
         let mut sending = FuturesUnordered::new();
         let (mut planned, mut acknowledged) = (Tally::default(), Tally::default());
         let mut sent = Ranges::default();
+        let mut checksum = DiskChecksum::new(self.disk);
         loop {
             if self.lane.gate.waiting() < AHEAD {
                 reading.extend(idle.drain(..).map(Reader::next));
@@ -390,6 +394,7 @@ impl Upload<'_> {
                     if let Some((reader, piece)) = read? {
                         let range = piece.range();
                         planned.add(&range);
+                        checksum.add_known(range.clone(), piece.crc);
                         let missing: Vec<_> = done.gaps_in(range.clone()).collect();
                         let left: u64 = missing.iter().map(|gap| gap.end - gap.start).sum();
                         self.lane.counters.resumed(range.end - range.start - left);
@@ -422,7 +427,7 @@ impl Upload<'_> {
             peak_memory = self.pool.peak(),
             "all ranges are acknowledged"
         );
-        Ok(sent)
+        Ok((sent, checksum.finish()))
     }
 
     /// Sends what is missing of a piece, which is all of it unless a part of it was sent before.

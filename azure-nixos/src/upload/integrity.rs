@@ -14,6 +14,8 @@ use md5::{Digest as _, Md5};
 use serde::Serialize;
 
 use super::failure::Failure;
+#[cfg(test)]
+use crate::disk::crc64;
 use crate::{Error, ErrorKind, Result};
 
 /// How the ranges of an upload were protected on their way: the weakest that was used.
@@ -38,11 +40,6 @@ impl fmt::Display for Integrity {
             Self::None => "none",
         })
     }
-}
-
-/// CRC-64 as the service computes it: CRC-64/NVME, reflected, polynomial `0xad93d23594c93659`.
-pub(crate) fn crc64(bytes: &[u8]) -> u64 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
 }
 
 /// The checksum that goes with one attempt.
@@ -128,12 +125,6 @@ pub(crate) fn is_mismatch(failure: &Failure) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn crc64_is_the_one_of_the_service() {
-        // The check value of CRC-64/NVME.
-        assert_eq!(crc64(b"123456789"), 0xae8b_1486_0a79_9888);
-    }
 
     #[tokio::test]
     async fn refusals_lead_from_crc64_to_md5_to_none() {

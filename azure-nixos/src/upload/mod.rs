@@ -167,9 +167,7 @@ pub enum Verify {
 /// Cancelling stops between two requests at the latest; requests on their way are dropped. What
 /// was written stays, the footer is not written; with a [`journal`](Self::journal) the next upload
 /// goes on from there. A blob that was created is not deleted. When the
-/// footer is already on its way its answer is waited for, and the upload may end well after all. A
-/// source that is being read to compute its identity finishes that on its own
-/// thread, and the result is thrown away.
+/// footer is already on its way its answer is waited for, and the upload may end well after all.
 #[derive(Debug)]
 #[must_use = "an uploader does nothing until it is awaited or started"]
 pub struct VhdUploader {

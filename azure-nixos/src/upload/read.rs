@@ -12,10 +12,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::integrity;
 use super::plan::{Cut, Cutting, LONGEST_RANGE, Lot, Lots, Passed};
 use super::report::Counters;
-use crate::disk::DiskSource;
+use crate::disk::{DiskSource, crc64};
 use crate::{Error, ErrorKind, Result};
 
 /// Memory is counted in this unit: a semaphore counts to 2^29 at least, so up to 512 GiB.
@@ -125,7 +124,7 @@ impl Pool {
 pub(crate) struct Piece {
     pub(crate) offset: u64,
     pub(crate) bytes: Bytes,
-    /// CRC-64/NVME of the bytes.
+    /// CRC-64/NVME of the bytes: sent along with them, and summed up to the checksum of the disk.
     pub(crate) crc: u64,
     /// Held for as long as the bytes are.
     pub(crate) lease: Option<Lease>,
@@ -225,7 +224,7 @@ impl Reader {
         };
         let piece = Piece {
             offset,
-            crc: integrity::crc64(&bytes),
+            crc: crc64(&bytes),
             bytes,
             lease: Some(lease),
         };

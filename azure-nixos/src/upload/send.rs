@@ -7,12 +7,13 @@ use tokio::time::Instant;
 
 use super::congestion::{Gate, Pass};
 use super::failure::Failure;
-use super::integrity::{self, Integrity, Probe};
+use super::integrity::{Integrity, Probe};
 use super::journal::Journal;
 use super::report::Counters;
 use super::request::{Request, within};
 use super::retry::{self, Verdict};
 use super::target::Target;
+use crate::disk::crc64;
 use crate::{Error, ErrorKind, Result};
 
 /// What all ranges of an upload share.
@@ -131,7 +132,7 @@ impl Request for Put<'_> {
         let crc = match self.crc {
             Some(crc) if part.len() == self.bytes.len() => crc,
             // Less than a millisecond.
-            _ => integrity::crc64(&part),
+            _ => crc64(&part),
         };
         // Asked for late: another range may have found out meanwhile.
         let (kind, checksum) = self.lane.probe.checksum(&part, crc).await?;

@@ -16,6 +16,7 @@ struct Shared {
     read_a_hole: AtomicBool,
     changes: AtomicU64,
     fail_reads: AtomicBool,
+    bytes_read: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -89,6 +90,11 @@ impl MemorySource {
         self.shared.changes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Bytes that were asked for.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.shared.bytes_read.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn fail_reads(&self) {
         self.shared.fail_reads.store(true, Ordering::Relaxed);
     }
@@ -150,12 +156,17 @@ impl DiskSource for MemorySource {
         {
             self.shared.read_a_hole.store(true, Ordering::Relaxed);
         }
+        let read = buffer.len() as u64;
+        self.shared.bytes_read.fetch_add(read, Ordering::Relaxed);
         self.copy(buffer, offset);
         Ok(())
     }
 
     fn identity(&self) -> Result<String> {
-        Ok(format!("memory {} {}", self.size, self.blocks.len()))
+        Err(Error::new(
+            ErrorKind::Internal,
+            "an upload needs no name for the content",
+        ))
     }
 
     fn footer(&self) -> Result<Option<[u8; 512]>> {

@@ -51,9 +51,13 @@ fn assert_whole(server: &TestServer, source: &MemorySource) {
             .iter()
             .all(|b| *b == 0)
     );
-    let footer = &content[DISK as usize..];
-    assert_eq!(footer[..8], *b"conectix");
-    assert_eq!(footer[48..56], DISK.to_be_bytes());
+    let (disk, footer) = content.split_at(DISK as usize);
+    let expected = crate::disk::vhd::Footer::fixed(DISK, crate::disk::crc64(disk));
+    assert_eq!(
+        footer,
+        expected.bytes(),
+        "the footer is not of this content"
+    );
 }
 
 fn assert_no_footer(server: &TestServer) {
@@ -91,6 +95,32 @@ async fn what_arrives_is_the_source_and_the_footer_is_last_and_alone() {
 }
 
 #[tokio::test]
+async fn a_source_is_read_once_and_once_more_to_compare_contents() {
+    let data = 4096 + 19 * MIB + (SIZE - 24 * MIB);
+    for (verify, times) in [(Verify::Ranges, 1), (Verify::Contents, 2)] {
+        let server = TestServer::new(Some(TARGET)).await;
+        let disk = source();
+        VhdUploader::new(disk.clone(), server.sas())
+            .verify(verify)
+            .await
+            .unwrap();
+        // The footer is for the content all the same, and counts nothing twice.
+        assert_whole(&server, &disk);
+        assert_eq!(disk.bytes_read(), times * data, "{verify:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_footer_that_is_wrong_for_its_disk_is_refused_before_anything_is_sent() {
+    let server = TestServer::new(Some(TARGET)).await;
+    let mut source = source();
+    source.set_footer(*crate::disk::vhd::Footer::fixed(DISK + MIB, 7).bytes());
+    let error = VhdUploader::new(source, server.sas()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidImage);
+    assert_eq!(server.log().len(), 0);
+}
+
+#[tokio::test]
 async fn the_same_image_is_the_same_bytes() {
     let (a, b) = (
         TestServer::new(Some(TARGET)).await,
@@ -108,7 +138,7 @@ async fn the_same_image_is_the_same_bytes() {
 #[tokio::test]
 async fn the_footer_of_the_source_is_used_when_it_fits() {
     let server = TestServer::new(Some(TARGET)).await;
-    let footer = *crate::disk::vhd::Footer::fixed(DISK, "what nobody else is called").bytes();
+    let footer = *crate::disk::vhd::Footer::fixed(DISK, 7).bytes();
     let mut source = source();
     source.set_footer(footer);
     VhdUploader::new(source, server.sas()).await.unwrap();
@@ -993,10 +1023,6 @@ impl DiskSource for Repeated {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         // No read of the planner crosses a multiple of 64 MiB.
         self.0.read_exact_at(buffer, offset % (64 * MIB))
-    }
-
-    fn identity(&self) -> Result<String> {
-        Ok("repeated".to_owned())
     }
 
     fn fingerprint(&self) -> Result<String> {

@@ -42,6 +42,9 @@ impl Output {
             .write(true)
             .create_new(true)
             .open(path)?;
+        if is_in_memory(&file) {
+            return Ok(Self::new(file, None));
+        }
         let direct = File::options()
             .write(true)
             .custom_flags(OFlags::DIRECT.bits().cast_signed())
@@ -124,6 +127,18 @@ impl Output {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether what is written stays in memory: direct writes are taken there, and save nothing.
+fn is_in_memory(file: &File) -> bool {
+    // Of linux/magic.h.
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "a number of 32 bits, signed or not as the processor likes"
+    )]
+    rustix::fs::fstatfs(file).is_ok_and(|system| matches!(system.f_type as u64, TMPFS | RAMFS))
 }
 
 /// Memory that begins at a multiple of a block, for direct writes. It is made once, and stays as it was

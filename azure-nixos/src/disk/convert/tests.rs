@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::output::BLOCK;
 use super::*;
-use crate::disk::{DiskImage, Identified, MemoryImage};
+use crate::disk::checksum::crc64;
+use crate::disk::{DiskImage, Identified, MemoryImage, upload_footer};
 
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
@@ -55,14 +56,28 @@ fn the_file_is_what_an_upload_would_write_and_is_sparse() {
 }
 
 #[test]
-fn a_known_identity_is_that_of_the_footer() {
+fn the_footer_is_that_of_the_content_whatever_its_name() {
     let place = tempfile::tempdir().unwrap();
     let target = place.path().join("out.vhd");
     let named = Identified::new(disk(), "/nix/store/x-image");
-    let footer = upload_footer(&named).unwrap();
     Conversion::new(named, &target).run().unwrap();
-    assert!(fs::read(&target).unwrap().ends_with(&footer));
-    assert_ne!(footer, upload_footer(&disk()).unwrap());
+    let mut whole = content(&disk());
+    whole.resize(71 << 20, 0);
+    let footer = Footer::fixed(71 << 20, crc64(&whole));
+    assert!(fs::read(&target).unwrap().ends_with(footer.bytes()));
+}
+
+#[test]
+fn a_footer_that_is_brought_along_stays_and_a_wrong_one_is_refused_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let target = place.path().join("out.vhd");
+    let own = *Footer::fixed(64 << 20, 7).bytes();
+    let disk = |size| MemoryImage::new(size).unwrap().with_footer(own);
+    let error = Conversion::new(disk(65 << 20), &target).run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidImage);
+    assert_eq!(names(place.path()), [""; 0]);
+    Conversion::new(disk(64 << 20), &target).run().unwrap();
+    assert!(fs::read(&target).unwrap().ends_with(&own));
 }
 
 #[test]

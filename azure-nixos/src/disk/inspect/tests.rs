@@ -81,7 +81,7 @@ const SIZE: u64 = 64 << 20;
 fn raw_and_fixed_vhd_are_the_same_disk() {
     let dir = Dir::new();
     let disk = gpt(SIZE);
-    let footer = Footer::fixed(SIZE, "by hand");
+    let footer = Footer::fixed(SIZE, 7);
     let raw = DiskImage::open(dir.file("disk.raw", &disk, &[])).unwrap();
     let vhd = DiskImage::open(dir.file("disk", &disk, footer.bytes())).unwrap();
     assert_eq!(
@@ -110,7 +110,7 @@ fn raw_and_fixed_vhd_are_the_same_disk() {
 fn a_vhd_of_no_whole_mib_keeps_its_content_and_loses_its_footer() {
     let dir = Dir::new();
     let size = SIZE + 4096;
-    let path = dir.file("disk.vhd", &gpt(size), Footer::fixed(size, "x").bytes());
+    let path = dir.file("disk.vhd", &gpt(size), Footer::fixed(size, 7).bytes());
     let image = DiskImage::open(&path).unwrap();
     assert_eq!(image.virtual_size(), size);
     assert_eq!(image.footer().unwrap(), None);
@@ -127,7 +127,7 @@ fn a_small_disk_is_filled_up() {
     let path = dir.file(
         "s",
         &mbr(size, &[(0x83, 8, 8, true)]),
-        Footer::fixed(size, "x").bytes(),
+        Footer::fixed(size, 7).bytes(),
     );
     let report = quick(&path);
     assert_eq!(kinds(&report), [FindingKind::PaddedSize]);
@@ -151,7 +151,7 @@ fn an_image_named_vhd_without_a_footer_is_raw_with_a_warning() {
 #[test]
 fn a_footer_with_zeros_behind_it_is_found() {
     let dir = Dir::new();
-    let footer = Footer::fixed(SIZE, "x");
+    let footer = Footer::fixed(SIZE, 7);
     let disk = gpt(SIZE);
     // As a hole, as stored zeros, far more of these than one window, and less than a sector.
     let holes = dir.file("holes.vhd", &disk, footer.bytes());
@@ -194,7 +194,7 @@ fn a_footer_with_zeros_behind_it_is_found() {
 fn the_partition_table_leads_to_a_footer_that_is_far_away() {
     let dir = Dir::new();
     let size = SIZE + 7 * 512;
-    let path = dir.file("far.vhd", &gpt(size), Footer::fixed(size, "x").bytes());
+    let path = dir.file("far.vhd", &gpt(size), Footer::fixed(size, 7).bytes());
     // Data at the very end: the search from behind never comes near the footer.
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[1], (4 << 30) - 1).unwrap();
@@ -206,7 +206,7 @@ fn the_partition_table_leads_to_a_footer_that_is_far_away() {
 fn a_footer_of_no_whole_mib_is_found_too() {
     let dir = Dir::new();
     let size = SIZE + 7 * 512;
-    let path = dir.file("chs.vhd", &gpt(size), Footer::fixed(size, "x").bytes());
+    let path = dir.file("chs.vhd", &gpt(size), Footer::fixed(size, 7).bytes());
     File::options()
         .write(true)
         .open(&path)
@@ -220,7 +220,7 @@ fn a_footer_of_no_whole_mib_is_found_too() {
 fn a_vhd_that_lies_as_a_file_inside_a_disk_is_no_buried_footer() {
     let dir = Dir::new();
     let mut disk = gpt(SIZE);
-    disk.write(40 << 20, Footer::fixed(20 << 20, "inner").bytes())
+    disk.write(40 << 20, Footer::fixed(20 << 20, 7).bytes())
         .unwrap();
     let path = dir.file("disk.raw", &disk, &[]);
     assert_eq!(quick(&path).findings, []);
@@ -232,7 +232,7 @@ fn each_damaged_footer_is_named() {
     let disk = gpt(SIZE);
     let file = |name: &str, bytes: &[u8]| dir.file(name, &disk, bytes);
 
-    let mut bytes = *Footer::fixed(SIZE, "x").bytes();
+    let mut bytes = *Footer::fixed(SIZE, 7).bytes();
     bytes[100] = 1;
     let (kind, error) = refused(&file("checksum", &bytes));
     assert_eq!(kind, FindingKind::DamagedFooter);
@@ -247,7 +247,7 @@ fn each_damaged_footer_is_named() {
     assert!(!report.footer.unwrap().checksum_ok);
     assert_eq!(report.generations.preferred(), Some(Generation::V2));
 
-    let (kind, error) = refused(&file("short", Footer::fixed(SIZE + 512, "x").bytes()));
+    let (kind, error) = refused(&file("short", Footer::fixed(SIZE + 512, 7).bytes()));
     assert_eq!(kind, FindingKind::Truncated);
     assert!(
         error
@@ -256,14 +256,14 @@ fn each_damaged_footer_is_named() {
             .starts_with("512 bytes of the disk are missing")
     );
 
-    let (kind, _) = refused(&file("long", Footer::fixed(SIZE - 512, "x").bytes()));
+    let (kind, _) = refused(&file("long", Footer::fixed(SIZE - 512, 7).bytes()));
     assert_eq!(kind, FindingKind::DamagedFooter);
 
     let path = dir.path("alone");
-    std::fs::write(&path, Footer::fixed(0, "x").bytes()).unwrap();
+    std::fs::write(&path, Footer::fixed(0, 7).bytes()).unwrap();
     assert_eq!(refused(&path).0, FindingKind::Truncated);
 
-    let (kind, _) = refused(&file("old", &Footer::fixed(SIZE, "x").bytes()[..511]));
+    let (kind, _) = refused(&file("old", &Footer::fixed(SIZE, 7).bytes()[..511]));
     assert_eq!(kind, FindingKind::OldFooter);
 }
 
@@ -310,7 +310,7 @@ fn a_disk_format_inside_a_fixed_vhd_is_refused() {
     for head in [&b"QFI\xfb"[..], b"vhdxfile", b"conectix"] {
         let mut disk = MemoryImage::new(SIZE).unwrap();
         disk.write(0, head).unwrap();
-        let path = dir.file("wrapped", &disk, Footer::fixed(SIZE, "x").bytes());
+        let path = dir.file("wrapped", &disk, Footer::fixed(SIZE, 7).bytes());
         assert_eq!(refused(&path).0, FindingKind::WrappedFormat);
     }
 }
@@ -444,7 +444,7 @@ proptest! {
             disk.write(at + 4096, bytes).unwrap();
         }
         let dir = Dir::new();
-        let behind = if vhd { Footer::fixed(size, "x").bytes().to_vec() } else { Vec::new() };
+        let behind = if vhd { Footer::fixed(size, 7).bytes().to_vec() } else { Vec::new() };
         let image = DiskImage::open(dir.file("disk", &disk, &behind)).unwrap();
         let (mut sparse, mut flat) = (vec![0; size as usize], vec![0; size as usize]);
         disk.read_exact_at(&mut flat, 0).unwrap();
@@ -545,7 +545,7 @@ fn fixed_vhds_that_qemu_wrote_are_read_and_agreed_on() {
     assert_eq!(kinds(&report), [FindingKind::PaddedSize]);
 
     // And the other way round: our footer behind the same disk.
-    let ours = dir.file("ours.vhd", &disk, Footer::fixed(100 << 20, "x").bytes());
+    let ours = dir.file("ours.vhd", &disk, Footer::fixed(100 << 20, 7).bytes());
     qemu_img(&["compare", "-f", "raw", "-F", "vpc"], &[&raw, &ours]);
 }
 
@@ -679,8 +679,7 @@ fn a_dynamic_vhd_that_says_it_is_fixed_or_lost_its_end_is_refused() {
         .open(&posing)
         .unwrap();
     let at = file.metadata().unwrap().len() - 512;
-    file.write_all_at(Footer::fixed(at, "x").bytes(), at)
-        .unwrap();
+    file.write_all_at(Footer::fixed(at, 7).bytes(), at).unwrap();
     assert_eq!(refused(&posing).0, FindingKind::WrappedFormat);
     // And one that lost its end.
     file.set_len(at).unwrap();
@@ -690,7 +689,7 @@ fn a_dynamic_vhd_that_says_it_is_fixed_or_lost_its_end_is_refused() {
 #[test]
 fn the_parent_of_a_differencing_disk_is_named() {
     let dir = Dir::new();
-    let mut footer = *Footer::fixed(SIZE, "x").bytes();
+    let mut footer = *Footer::fixed(SIZE, 7).bytes();
     footer[16..24].copy_from_slice(&512u64.to_be_bytes());
     footer[63] = 4;
     let checksum = Footer::unchecked(&footer).computed_checksum();
@@ -719,7 +718,7 @@ fn the_parent_of_a_differencing_disk_is_named() {
 #[test]
 fn a_fixed_vhd_shows_its_own_footer() {
     let dir = Dir::new();
-    let footer = Footer::fixed(SIZE, "own");
+    let footer = Footer::fixed(SIZE, 7);
     let path = dir.file("x", &gpt(SIZE), footer.bytes());
     let vhd = FixedVhd::new(ImageFile::open(path).unwrap(), SIZE, footer);
     assert_eq!(vhd.own_footer(), &footer);
@@ -772,7 +771,7 @@ fn assert_mended(path: &Path, size: u64, kind: FindingKind) {
 #[test]
 fn a_buried_footer_is_mended_when_zeros_follow_it() {
     let dir = Dir::new();
-    let footer = Footer::fixed(SIZE, "x");
+    let footer = Footer::fixed(SIZE, 7);
     let disk = gpt(SIZE);
     let holes = dir.file("holes.vhd", &disk, footer.bytes());
     let file = File::options().write(true).open(&holes).unwrap();
@@ -800,14 +799,14 @@ fn a_buried_footer_is_mended_when_zeros_follow_it() {
 fn a_footer_that_is_damaged_itself_is_replaced_and_no_other() {
     let dir = Dir::new();
     let disk = gpt(SIZE);
-    let mut damaged = *Footer::fixed(SIZE, "x").bytes();
+    let mut damaged = *Footer::fixed(SIZE, 7).bytes();
     damaged[100] ^= 1;
     let path = dir.file("checksum.vhd", &disk, &damaged);
     assert_mended(&path, SIZE, FindingKind::DamagedFooter);
     let (_, error) = refused(&path);
     assert!(error.hint().unwrap().contains("--repair"), "{error:?}");
     // It speaks of more than there is, by a right checksum and by a wrong one.
-    let mut wrong = *Footer::fixed(2 * SIZE, "x").bytes();
+    let mut wrong = *Footer::fixed(2 * SIZE, 7).bytes();
     let right = wrong;
     wrong[100] ^= 1;
     for (name, footer) in [("cut.vhd", right), ("both.vhd", wrong)] {

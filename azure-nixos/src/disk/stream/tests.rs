@@ -94,7 +94,7 @@ fn kind(path: &Path) -> (FindingKind, String) {
 fn every_packing_of_raw_and_vhd_is_the_same_disk() {
     let (place, plain) = (Place::new(), disk());
     let raw = bytes(&plain);
-    let footer = Footer::fixed(SIZE, "by hand");
+    let footer = Footer::fixed(SIZE, 7);
     let vhd = [&raw[..], footer.bytes()].concat();
     for (number, (tool, options, format)) in TOOLS.into_iter().enumerate() {
         for (inside, content) in [(Format::Raw, &raw), (Format::FixedVhd, &vhd)] {
@@ -268,9 +268,9 @@ fn what_is_inside_is_judged_too() {
     qcow2[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
     let mut dynamic = vec![0; 1 << 20];
     dynamic[..8].copy_from_slice(b"conectix");
-    let mut checksum = *Footer::fixed(SIZE, "x").bytes();
+    let mut checksum = *Footer::fixed(SIZE, 7).bytes();
     checksum[100] ^= 1;
-    let larger = Footer::fixed(2 * SIZE, "x");
+    let larger = Footer::fixed(2 * SIZE, 7);
     for (content, expected, said) in [
         (
             qcow2,

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::disk::checksum::content_checksum;
 use crate::disk::limits::{check_disk_size, padded_size};
 use crate::disk::source::DiskSource;
 use crate::{Error, ErrorKind, Result};
@@ -110,8 +111,9 @@ impl std::error::Error for FooterDefect {}
 /// ```
 /// use azure_nixos::disk::vhd::{DiskType, Footer};
 ///
-/// let footer = Footer::fixed(64 << 20, "sha256:…");
-/// assert_eq!(footer, Footer::fixed(64 << 20, "sha256:…"));
+/// // 64 MiB, and what `content_checksum` says of them.
+/// let footer = Footer::fixed(64 << 20, 0x1234_5678_9abc_def0);
+/// assert_eq!(footer, Footer::fixed(64 << 20, 0x1234_5678_9abc_def0));
 /// let again = Footer::parse(footer.bytes())?;
 /// assert_eq!(again.disk_type(), DiskType::Fixed);
 /// assert_eq!(again.current_size(), 64 << 20);
@@ -157,14 +159,17 @@ impl Footer {
         Self { bytes: *bytes }
     }
 
-    /// The footer of a fixed disk of `size` bytes, made from the name of its content: the same
-    /// disk has the same footer, byte for byte. Its UUID and its time are derived from the name;
-    /// the time is one of the years 2020 to 2023 and means nothing.
+    /// The footer of a fixed disk of `size` bytes, made from its
+    /// [checksum](crate::disk::content_checksum): the same disk has the same footer, byte for byte,
+    /// whoever makes it. Its UUID is the one of version 5 for the text `SIZE crc64nvme:CHECKSUM`, with
+    /// 16 hexadecimal digits; its time is derived from that, is one of the years 2020 to 2023 and means
+    /// nothing.
     ///
     /// The size is that of the disk on Azure ([`padded_size`]), not that of the image.
     #[must_use]
-    pub fn fixed(size: u64, identity: &str) -> Self {
-        let uuid = Uuid::new_v5(&NAMESPACE, format!("{size} {identity}").as_bytes());
+    pub fn fixed(size: u64, checksum: u64) -> Self {
+        let name = format!("{size} crc64nvme:{checksum:016x}");
+        let uuid = Uuid::new_v5(&NAMESPACE, name.as_bytes());
         let digest = Sha256::digest(uuid.as_bytes());
         let random = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
         let (first, span) = MADE_UP_TIMES;
@@ -322,19 +327,31 @@ impl fmt::Debug for Footer {
 }
 
 /// The footer to write behind a disk on Azure, which has [`padded_size`] bytes before it: the one
-/// the source brings along, else one made from its identity.
+/// the source brings along, else one made from its [checksum](content_checksum).
 ///
-/// Reads the whole source when it brings no footer and its identity is not known.
+/// Reads the whole source when it brings no footer.
 ///
 /// # Errors
 /// When the source cannot be read, is larger than any disk on Azure, or offers a footer that is
 /// wrong for its content.
 pub fn upload_footer<S: DiskSource + ?Sized>(source: &S) -> Result<[u8; Footer::SIZE]> {
+    if let Some(own) = own_footer(source)? {
+        return Ok(own);
+    }
+    let padded = padded_size(source.virtual_size());
+    Ok(*Footer::fixed(padded, content_checksum(source)?).bytes())
+}
+
+/// The footer that the source brings along, which is looked at; `None` when one has to be made.
+///
+/// # Errors
+/// As [`upload_footer`].
+pub(crate) fn own_footer<S: DiskSource + ?Sized>(source: &S) -> Result<Option<[u8; Footer::SIZE]>> {
     let size = source.virtual_size();
     check_disk_size(size)?;
     let padded = padded_size(size);
     let Some(bytes) = source.footer()? else {
-        return Ok(*Footer::fixed(padded, &source.identity()?).bytes());
+        return Ok(None);
     };
     Footer::parse(&bytes)
         .and_then(|footer| footer.check_fixed(padded))
@@ -344,12 +361,13 @@ pub fn upload_footer<S: DiskSource + ?Sized>(source: &S) -> Result<[u8; Footer::
                 format!("the VHD footer that the disk brings along {defect}"),
             )
         })?;
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::checksum::crc64;
     use crate::disk::{Identified, MemoryImage};
     use proptest::prelude::*;
 
@@ -357,11 +375,11 @@ mod tests {
         #[test]
         fn a_footer_reads_back_and_every_flipped_bit_is_seen(
             mib in 20u64..33_553_408,
-            identity in ".{0,40}",
+            checksum in any::<u64>(),
             bit in 0usize..4096,
         ) {
             let size = mib << 20;
-            let footer = Footer::fixed(size, &identity);
+            let footer = Footer::fixed(size, checksum);
             let read = Footer::parse(footer.bytes()).unwrap();
             prop_assert_eq!(read, footer);
             prop_assert_eq!(read.check_fixed(size), Ok(()));
@@ -391,9 +409,9 @@ mod tests {
 
     #[test]
     fn other_content_and_other_sizes_have_other_footers() {
-        let footer = Footer::fixed(64 << 20, "a");
-        assert_ne!(footer.uuid(), Footer::fixed(64 << 20, "b").uuid());
-        assert_ne!(footer.uuid(), Footer::fixed(65 << 20, "a").uuid());
+        let footer = Footer::fixed(64 << 20, 1);
+        assert_ne!(footer.uuid(), Footer::fixed(64 << 20, 2).uuid());
+        assert_ne!(footer.uuid(), Footer::fixed(65 << 20, 1).uuid());
     }
 
     /// The footer of a dynamic disk of 4 MiB that qemu wrote, checksum included.
@@ -419,7 +437,7 @@ mod tests {
 
     #[test]
     fn each_defect_has_its_name() {
-        let good = Footer::fixed(64 << 20, "x");
+        let good = Footer::fixed(64 << 20, 7);
         let changed = |offset: usize, byte: u8| {
             let mut footer = good;
             footer.bytes[offset] = byte;
@@ -449,14 +467,12 @@ mod tests {
         let disk = MemoryImage::new((30 << 20) + 512).unwrap();
         let made = Footer::parse(&upload_footer(&disk).unwrap()).unwrap();
         assert_eq!(made.current_size(), 31 << 20);
-        assert_eq!(made, Footer::fixed(31 << 20, &disk.identity().unwrap()));
+        assert_eq!(made, Footer::fixed(31 << 20, crc64(&vec![0; 31 << 20])));
+        // Whatever name it has.
         let known = Identified::new(disk, "known");
-        assert_eq!(
-            upload_footer(&known).unwrap(),
-            *Footer::fixed(31 << 20, "known").bytes()
-        );
+        assert_eq!(upload_footer(&known).unwrap(), *made.bytes());
 
-        let own = *Footer::fixed(30 << 20, "own").bytes();
+        let own = *Footer::fixed(30 << 20, 7).bytes();
         let disk = MemoryImage::new(30 << 20).unwrap().with_footer(own);
         assert_eq!(upload_footer(&disk).unwrap(), own);
         let wrong = MemoryImage::new(31 << 20).unwrap().with_footer(own);

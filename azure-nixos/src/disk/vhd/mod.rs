@@ -10,4 +10,5 @@ mod footer;
 
 pub use dynamic::DynamicVhd;
 pub use fixed::FixedVhd;
+pub(crate) use footer::own_footer;
 pub use footer::{DiskType, Footer, FooterDefect, upload_footer};

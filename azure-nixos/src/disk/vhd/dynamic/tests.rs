@@ -16,7 +16,7 @@ fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
 }
 
 fn footer(size: u64, kind: u8) -> [u8; 512] {
-    let mut footer = *Footer::fixed(size, "test").bytes();
+    let mut footer = *Footer::fixed(size, 7).bytes();
     put(&mut footer, 16, &512u64.to_be_bytes());
     footer[63] = kind;
     sealed(footer)

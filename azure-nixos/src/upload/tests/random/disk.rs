@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use crate::disk::DiskSource;
 use crate::disk::limits::padded_size;
 use crate::disk::vhd::Footer;
+use crate::disk::{DiskChecksum, DiskSource};
 use crate::upload::plan::PAGE;
 use crate::{Error, ErrorKind, Result};
 
@@ -138,16 +138,20 @@ impl Layout {
     }
 
     pub(super) fn footer(&self, version: u64) -> [u8; 512] {
-        let name = match self.brings_footer {
-            true => "brought along",
-            false => &identity(version),
-        };
-        *Footer::fixed(self.disk(), name).bytes()
+        if self.brings_footer {
+            return *Footer::fixed(self.disk(), 7).bytes();
+        }
+        let mut sum = DiskChecksum::new(self.disk());
+        let mut bytes = vec![0; 1 << 20];
+        for run in &self.data {
+            for at in run.clone().step_by(bytes.len()) {
+                let part = &mut bytes[..(run.end - at).min(1 << 20) as usize];
+                self.copy(version, part, at);
+                sum.add(at, part);
+            }
+        }
+        *Footer::fixed(self.disk(), sum.finish()).bytes()
     }
-}
-
-fn identity(version: u64) -> String {
-    format!("version {version}")
 }
 
 /// A source for one upload, which may fail or change while it is read.
@@ -223,10 +227,6 @@ impl DiskSource for Disk {
         }
         self.layout.copy(self.version(), buffer, offset);
         Ok(())
-    }
-
-    fn identity(&self) -> Result<String> {
-        Ok(identity(self.version()))
     }
 
     fn footer(&self) -> Result<Option<[u8; 512]>> {
