@@ -11,7 +11,7 @@ Uploads the same files with azure-nixos, AzCopy and Microsoft's SDK for Python t
 what arrived byte for byte, and prints two tables in Markdown: what each took, and the goals.
 
   fast    an ext4 of 8 GiB with holes and without, 2 GiB of noise, 1 TiB with 64 MiB of data
-  convert the same files but the last into a fixed VHD, beside qemu-img
+  convert the same files but the last into a fixed VHD, beside qemu-img; also on a tmpfs
   qcow2   the first as qcow2, plain and with zlib, onto a disk, beside qemu-img and AzCopy one after the other
   inspect disks of up to 32 TiB: time and memory
   links   60 MiB/s with 20 ms, 1 % of connections reset, 5 % answered with 503
@@ -26,7 +26,8 @@ what arrived byte for byte, and prints two tables in Markdown: what each took, a
   -h           this text
 
 The files are in TMPDIR or /tmp, up to 11 GiB of them at a time. The local Azure keeps what arrives, up to
-2 GiB, in /dev/shm if there is room, else with the files. All of it is taken away at the end.
+2 GiB, in /dev/shm if there is room, else with the files. What is converted on a tmpfs is there too, up to
+2 GiB; without the room for it those rows are left out. All of it is taken away at the end.
 END
 }
 
@@ -73,6 +74,7 @@ free() { df --output=avail --block-size=1M -- "$1" | tail -n 1; }
 
 files=$(mktemp -d -t azure-nixos-compare-XXXXXX)
 state=
+memory=
 server=
 finish() {
     local status=$?
@@ -80,7 +82,7 @@ finish() {
         kill "$server" 2>/dev/null || true
         wait "$server" || true
     fi
-    rm -rf "$files" "$state"
+    rm -rf "$files" "$state" "$memory"
     exit "$status"
 }
 trap finish EXIT
@@ -100,6 +102,16 @@ else
     state="$files/state"
     for_files=$((for_files + for_state))
     mkdir "$state"
+fi
+wants_memory() { [ $# = 0 ] || [[ " $* " == *" convert "* ]]; }
+if wants_memory "${parts[@]}"; then
+    for_memory=3072
+    case $state in /dev/shm/*) for_memory=$((for_memory + for_state)) ;; esac
+    if [ "$(free /dev/shm 2>/dev/null || echo 0)" -gt "$for_memory" ]; then
+        memory=$(mktemp -d /dev/shm/azure-nixos-compare-XXXXXX)
+    else
+        say "/dev/shm has less than $for_memory MiB free: nothing is converted on a tmpfs"
+    fi
 fi
 [ "$(free "$files")" -gt $((for_files + 1024)) ] ||
     die "$(dirname "$files") has $(free "$files") MiB free, and $((for_files + 1024)) MiB are needed (TMPDIR names another place)"
@@ -127,6 +139,7 @@ sas=$(az storage container generate-sas -n vhds --permissions rcwdl --expiry 209
     --connection-string "$connection" -o tsv)
 address=${endpoint#http://}
 
+export COMPARE_MEMORY=$memory
 export COMPARE_STATE=$state COMPARE_BLOB=${address%%/*} COMPARE_SAS=$sas COMPARE_AZURE_NIXOS=$azure
 COMPARE_LINK=$(realpath "$target/release/examples/link")
 COMPARE_FLOOR=$(realpath "$target/release/examples/floor")

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use azure_nixos::Result;
-use azure_nixos::disk::{MemoryImage, content_identity, is_zero, limits};
+use azure_nixos::disk::{MemoryImage, content_checksum, content_identity, is_zero, limits};
 use crc_fast::{CrcAlgorithm, checksum};
 use criterion::{Criterion, Throughput};
 
@@ -28,18 +28,25 @@ fn every_byte(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn identity(criterion: &mut Criterion) -> Result<()> {
+fn whole_disk(criterion: &mut Criterion) -> Result<()> {
     let mut dense = MemoryImage::new(64 * MIB)?;
     dense.write(0, &noise(1, 64 << 20))?;
     let mut group = criterion.benchmark_group("identity");
     group.throughput(Throughput::Bytes(64 * MIB));
     group.bench_function("64 MiB of data", |b| b.iter(|| content_identity(&dense)));
     group.finish();
+    let mut group = criterion.benchmark_group("checksum");
+    group.throughput(Throughput::Bytes(64 * MIB));
+    group.bench_function("64 MiB of data", |b| b.iter(|| content_checksum(&dense)));
+    group.finish();
 
     let mut largest = MemoryImage::new(limits::MAX_DISK)?;
     largest.write(limits::MAX_DISK - 4 * MIB, &noise(1, 1 << 20))?;
     criterion.bench_function("identity/1 MiB of data in the largest disk", |b| {
         b.iter(|| content_identity(&largest));
+    });
+    criterion.bench_function("checksum/1 MiB of data in the largest disk", |b| {
+        b.iter(|| content_checksum(&largest));
     });
     Ok(())
 }
@@ -52,7 +59,7 @@ fn main() -> Result<()> {
         .without_plots()
         .configure_from_args();
     every_byte(&mut criterion);
-    identity(&mut criterion)?;
+    whole_disk(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }

@@ -10,6 +10,8 @@ from files import difference
 QEMU, QEMU_KEPT, COPY = "qemu-img", "qemu-img, sync", "cp, sync"
 CLIENTS = [US, QEMU, QEMU_KEPT, COPY]
 WHERE = "into a VHD"
+# Where nobody has to wait for a disk, so that ours and qemu-img do the same.
+IN_MEMORY = "into a VHD on tmpfs"
 
 HOW = ["-f", "raw", "-O", "vpc", "-o", "subformat=fixed,force_size=on"]
 
@@ -27,11 +29,20 @@ def command(client, path, target):
     raise AssertionError(client)
 
 
-def measure(client, kind, path, scratch, limit):
-    target = os.path.join(scratch, "converted.vhd")
+def places(scratch):
+    """Where to convert to: what it is called, a directory, and who takes part."""
+    yield WHERE, scratch, CLIENTS
+    memory = os.environ.get("COMPARE_MEMORY")
+    if memory:
+        yield IN_MEMORY, memory, [US, QEMU]
+
+
+def measure(client, kind, path, place, scratch, limit):
+    where, directory, _ = place
+    target = os.path.join(directory, "converted.vhd")
     # What others wrote before would be in its way.
     os.sync()
-    run = Run(client, kind, WHERE)
+    run = Run(client, kind, where)
     running = Running(command(client, path, target), scratch, "convert")
     if not running.ends_within(limit):
         run.limit = limit

@@ -21,9 +21,10 @@ PLAN = [
     ("fast", SPARSE, FAST, ALL),
     ("fast", FULL, FAST, ALL),
     ("fast", DENSE, FAST, [FLOOR, *ALL]),
-    ("convert", SPARSE, None, convert.CLIENTS),
-    ("convert", FULL, None, convert.CLIENTS),
-    ("convert", DENSE, None, convert.CLIENTS),
+    # Into several places, with clients of their own.
+    ("convert", SPARSE, None, None),
+    ("convert", FULL, None, None),
+    ("convert", DENSE, None, None),
     ("qcow2", SPARSE, FAST, packed.CLIENTS),
     ("links", DENSE, RESETS, ALL),
     ("links", DENSE, BUSY, ALL),
@@ -73,7 +74,7 @@ class Measuring:
                 if part == "kill":
                     self.kills = resume.measure(self.server, path, link, self.given, note)
                 elif part == "convert":
-                    self.conversions(kind, path, clients)
+                    self.conversions(kind, path)
                 elif part == "qcow2":
                     self.from_qcow2(kind, path, link, clients)
                 elif link is SLOW:
@@ -108,10 +109,11 @@ class Measuring:
             for place in range(len(clients)):
                 yield number, clients[(number + place) % len(clients)]
 
-    def conversions(self, kind, path, clients):
-        for number, client in self.turns(clients):
-            run = convert.measure(client, kind, path, self.given.directory, self.given.limit)
-            self.done(run, number)
+    def conversions(self, kind, path):
+        for place in convert.places(self.given.directory):
+            for number, client in self.turns(place[-1]):
+                run = convert.measure(client, kind, path, place, self.given.directory, self.given.limit)
+                self.done(run, number)
 
     def from_qcow2(self, kind, path, link, clients):
         for more, how in packed.PACKINGS:

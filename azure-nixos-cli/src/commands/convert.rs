@@ -23,7 +23,7 @@ pub(crate) async fn convert(
     args: Convert,
     console: &Console,
 ) -> Result<u8, Failure> {
-    let open = args.open.options();
+    let open = args.open.options().identity(false);
     let file = args.file;
     let image = tokio::task::spawn_blocking(move || DiskImage::open_with(file, &open))
         .await

@@ -18,7 +18,7 @@ pub(crate) async fn inspect(
     console: &Console,
 ) -> Result<u8, Failure> {
     let opening = Opening::new(args.file)
-        .options(args.open.options())
+        .options(args.open.options().identity(false))
         .look(InspectOptions::full());
     let opened = follow_saying(opening.start(), console, STOPPED).await?;
     let inspection = opened.inspection();

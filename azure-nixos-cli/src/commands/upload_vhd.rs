@@ -52,7 +52,9 @@ pub(crate) async fn upload_vhd(
         }
     };
     let options = args.transfer.options();
-    let opening = Opening::new(&args.file).options(args.open.options());
+    // A disk is found again by the name of its content, a URL says where it is.
+    let is_named = matches!(target, Target::Disk { .. });
+    let opening = Opening::new(&args.file).options(args.open.options().identity(is_named));
     let image = follow_saying(opening.start(), console, STOPPED).await?;
     let image = image.image()?;
     for note in image.notes() {

@@ -37,8 +37,9 @@ use crate::{Error, ErrorKind, Result};
 /// to stay in the processor's caches from one use to the next, and enough for a disk to be read and
 /// written at its full speed.
 const PART: usize = 1 << 20;
-/// Threads for each processor: one waits for the disk while another reads and sums up.
-const OVERLAP: usize = 2;
+/// One thread waits for the disk while another reads and sums up. More than there are processors were slower by
+/// a tenth: a file system gives room in a file to one at a time.
+const FEWEST_THREADS: usize = 2;
 /// No disk is faster than so many threads, each with a write of its own.
 const MOST_THREADS: usize = 16;
 /// Progress is told this often.
@@ -158,7 +159,7 @@ impl Conversion {
         part.work(|output| output.set_len(upload_size(size)))?;
 
         let how = How {
-            threads: (pieces::processors() * OVERLAP).min(MOST_THREADS),
+            threads: pieces::processors().clamp(FEWEST_THREADS, MOST_THREADS),
             at_once: 1,
         };
         let mut whole = DiskChecksum::new(padded);

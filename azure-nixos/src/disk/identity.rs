@@ -8,7 +8,6 @@ use super::digest;
 use super::pieces;
 use super::source::DiskSource;
 use super::watch::Watch;
-use super::zero::is_zero;
 use crate::Result;
 
 /// The name of a disk's content, `sha256:` and 64 hexadecimal digits.
@@ -36,10 +35,10 @@ pub(crate) fn watched_identity<S: DiskSource + ?Sized>(
     let mut name = ContentName::new(source.virtual_size());
     pieces::each(
         source,
-        digest::on_threads(pieces::processors()),
+        digest::how(),
         |pieces, buffer| {
             buffer.resize(digest::BUFFER, 0);
-            digest::read(source, pieces, buffer, true, |_, at| watch.reached(at))
+            digest::read(source, pieces, buffer, |at| watch.reached(at))
         },
         |number, digest| {
             if let Some(digest) = digest {
@@ -61,12 +60,12 @@ impl ContentName {
         Self(whole)
     }
 
-    /// The digest of a piece; `None` when it is all zeros and adds nothing.
-    pub(super) fn digest(piece: &[u8]) -> Option<PieceDigest> {
-        (!is_zero(piece)).then(|| PieceDigest(Sha256::digest(piece).into()))
+    /// The digest of a piece.
+    pub(super) fn digest(piece: &[u8]) -> PieceDigest {
+        PieceDigest(Sha256::digest(piece).into())
     }
 
-    /// Adds a piece. Their numbers must rise.
+    /// Adds a piece that is not all zeros. Their numbers must rise.
     pub(super) fn add(&mut self, number: u64, digest: PieceDigest) {
         self.0.update(number.to_le_bytes());
         self.0.update(digest.0);

@@ -242,7 +242,9 @@ pub fn inspect_with(
     options: InspectOptions,
     open: &OpenOptions,
 ) -> Result<Inspection> {
-    examine(path, options, open, &Watch::default()).map(|(report, _)| report)
+    // Nobody gets the image, so nobody asks for its name.
+    let open = open.clone().identity(false);
+    examine(path, options, &open, &Watch::default()).map(|(report, _)| report)
 }
 
 /// The same for somebody who waits, and the image, unless it cannot be read: its tables, or all of a

@@ -13,7 +13,7 @@ use crate::ByteSize;
 /// let image = DiskImage::open_with("web.qcow2", &options)?;
 /// # Ok::<(), azure_nixos::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenOptions {
     /// The images below one that holds only differences, the nearest first. What the image itself
@@ -27,6 +27,22 @@ pub struct OpenOptions {
     /// is unpacked than that, where it does not say itself how much it holds. Default: any that
     /// Azure has.
     pub virtual_size: Option<ByteSize>,
+    /// Whether the pass that opens a compressed image names its content on the way, see
+    /// [`known_identity`](super::DiskSource::known_identity). It hashes all data; who converts the
+    /// image or writes it to a URL needs no name. Without, and for any other image, the name is found
+    /// by a pass of its own when it is asked for. Default: yes.
+    pub identity: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            backing_files: Vec::new(),
+            repair: false,
+            virtual_size: None,
+            identity: true,
+        }
+    }
 }
 
 impl OpenOptions {
@@ -63,6 +79,14 @@ impl OpenOptions {
     #[must_use]
     pub fn virtual_size(mut self, size: impl Into<Option<ByteSize>>) -> Self {
         self.virtual_size = size.into();
+        self
+    }
+
+    /// Whether a compressed image's content is named while it is opened, see
+    /// [`identity`](Self::identity).
+    #[must_use]
+    pub fn identity(mut self, identity: bool) -> Self {
+        self.identity = identity;
         self
     }
 }

@@ -13,7 +13,8 @@ use crate::{Error, ErrorKind, Result};
 /// block; they are called on blocking threads, several at a time.
 ///
 /// The VHD footer is not part of the content. The uploader appends it: the one that
-/// [`footer`](Self::footer) offers, else one made from [`identity`](Self::identity).
+/// [`footer`](Self::footer) offers, else one made from the
+/// [checksum](super::content_checksum) of what it reads.
 ///
 /// ```
 /// use std::ops::Range;

@@ -1,4 +1,4 @@
-//! The test for zeros: what is zero is neither sent nor hashed.
+//! The test for zeros: what is zero is neither sent nor hashed nor summed up.
 
 /// Bytes looked at between two decisions: enough for the widest vector registers to stay busy,
 /// few enough to stop early at the first data.

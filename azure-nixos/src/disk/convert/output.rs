@@ -2,8 +2,9 @@
 //!
 //! The file has to be on the disk before it takes its name, so a page of the cache would be filled only
 //! to be emptied, and then be kept for nobody. Direct writes need no pages, and the disk is busy while
-//! other pieces are read and hashed. They are worth it for long runs; short ones are gathered by the
-//! cache. Where the file system knows no direct writes, everything goes through the cache.
+//! other parts are read and summed up. They are worth it for long runs; short ones are gathered by the
+//! cache. Where the file system knows no direct writes, everything goes through the cache; so it does on a
+//! file system in memory, where to reserve the room first costs as much as to write to it.
 
 use std::fs::File;
 use std::io;
@@ -225,6 +226,23 @@ mod tests {
         output.write_nonzero(&bytes[..BLOCK], 0).unwrap();
         assert!(fs::read(&path).unwrap() == [7; LONG]);
         assert!(fs::read(&cached).unwrap() == [7; BLOCK]);
+    }
+
+    #[test]
+    fn what_stays_in_memory_is_not_written_directly() {
+        let Ok(place) = tempfile::tempdir_in("/dev/shm") else {
+            eprintln!("SKIPPED: nothing can be written to /dev/shm");
+            return;
+        };
+        let path = place.path().join("out");
+        let output = Output::create(&path).unwrap();
+        if !is_in_memory(&output.file) {
+            eprintln!("SKIPPED: /dev/shm is no tmpfs");
+            return;
+        }
+        assert!(output.direct.is_none());
+        write(&output, 0);
+        assert!(fs::read(&path).unwrap() == content());
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) fn read(
     let most = options
         .virtual_size
         .map_or(MAX_DISK, crate::ByteSize::as_u64);
-    let survey = survey::survey(file, format, most, watch)?;
+    let survey = survey::survey(file, format, most, options.identity, watch)?;
     let mut layout = Layout {
         format,
         inside: Format::Raw,

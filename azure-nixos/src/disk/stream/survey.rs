@@ -1,5 +1,5 @@
 //! The first pass over a compressed image: how much it holds, where it is not zero, what its content
-//! is named by, and whether it is whole.
+//! is named by if somebody asks, and whether it is whole.
 //!
 //! Nothing of it can be known without unpacking all. So it is done once, before anything is made on
 //! Azure, and a stream that is damaged or cut off is refused by then. One thread unpacks while another
@@ -43,6 +43,7 @@ pub(super) struct Survey {
     pub(super) map: Map,
     /// Bytes of the disk in pages that are not zero.
     pub(super) nonzero: u64,
+    /// `None` when it was not asked for, or is too long to be known.
     pub(super) identity: Option<String>,
 }
 
@@ -58,18 +59,20 @@ fn footer_of(tail: &[u8], length: u64) -> Option<&[u8; 512]> {
     (length.is_multiple_of(SECTOR) && last.starts_with(&Footer::COOKIE)).then_some(last)
 }
 
-/// Unpacks all of a file. It may hold `most` bytes and a footer.
+/// Unpacks all of a file. It may hold `most` bytes and a footer. The content is named where that is
+/// wanted.
 pub(super) fn survey(
     file: &ImageFile,
     format: Format,
     most: u64,
+    identity: bool,
     watch: &Watch,
 ) -> Result<Survey, Fault> {
     watch.begin(file.length());
     let (full, pieces) = sync_channel::<(u64, Vec<u8>)>(AHEAD);
     let (back, empty) = sync_channel::<Vec<u8>>(AHEAD + 2);
     thread::scope(|scope| {
-        let hashing = scope.spawn(move || Hashed::of(&pieces, &back));
+        let hashing = scope.spawn(move || Hashed::of(identity, &pieces, &back));
         let read = read(file, format, most, watch, &full, &empty);
         drop(full);
         let hashed = hashing.join().map_err(|_| {
@@ -251,16 +254,16 @@ fn too_long(file: &ImageFile, format: Format, most: u64) -> Finding {
 struct Hashed {
     map: Map,
     nonzero: u64,
-    /// `None` when there were too many to keep.
+    /// `None` when nobody wants them, or there were too many to keep.
     digests: Option<Vec<(u64, PieceDigest)>>,
 }
 
 impl Hashed {
-    fn of(pieces: &Receiver<(u64, Vec<u8>)>, back: &SyncSender<Vec<u8>>) -> Self {
+    fn of(identity: bool, pieces: &Receiver<(u64, Vec<u8>)>, back: &SyncSender<Vec<u8>>) -> Self {
         let mut all = Self {
             map: Map::new(),
             nonzero: 0,
-            digests: Some(Vec::new()),
+            digests: identity.then(Vec::new),
         };
         while let Ok((number, piece)) = pieces.recv() {
             all.add(number, &piece);
@@ -271,11 +274,11 @@ impl Hashed {
     }
 
     fn add(&mut self, number: u64, piece: &[u8]) {
-        let Some(digest) = ContentName::digest(piece) else {
+        if is_zero(piece) {
             return;
-        };
+        }
         if let Some(digests) = &mut self.digests {
-            digests.push((number, digest));
+            digests.push((number, ContentName::digest(piece)));
             if digests.len() > MOST_DIGESTS {
                 self.digests = None;
             }

@@ -9,7 +9,8 @@ use super::*;
 use crate::ByteSize;
 use crate::disk::partition::fixtures::{ESP, Gpt, LINUX};
 use crate::disk::{
-    DiskImage, InspectOptions, MemoryImage, Opening, content_identity, inspect, inspect_with,
+    DiskImage, InspectOptions, MemoryImage, OpenOptions, Opening, content_checksum,
+    content_identity, inspect, inspect_with,
 };
 use crate::progress::Phase;
 
@@ -108,6 +109,14 @@ fn every_packing_of_raw_and_vhd_is_the_same_disk() {
             let identity = plain.identity().unwrap();
             assert_eq!(image.known_identity().unwrap(), identity);
             assert_eq!(content_identity(&image).unwrap(), identity);
+            let unnamed = OpenOptions::new().identity(false);
+            let unnamed = DiskImage::open_with(&path, &unnamed).unwrap();
+            assert_eq!(unnamed.known_identity(), None);
+            assert_eq!(unnamed.identity().unwrap(), identity);
+            assert_eq!(
+                content_checksum(&unnamed).unwrap(),
+                content_checksum(&plain).unwrap()
+            );
             let own = (inside == Format::FixedVhd).then_some(*footer.bytes());
             assert_eq!(image.footer().unwrap(), own);
             assert!(bytes(&image) == raw);
