@@ -130,13 +130,13 @@ impl Spec {
         if let Shape::ScaleSet(count) = self.shape {
             scale_set::check(&self.name, count, self.identity.as_ref())?;
         }
-        SharedNetwork::check_names(&self.name, self.network.subnet.is_some())?;
         // The longest is the last one.
-        if let Some(name) = self.names().last() {
+        let last = self.names().pop();
+        if let Some(name) = &last {
             Named::VirtualMachine.check(name)?;
-            Connection::check_names(name, &self.network)?;
-            Named::Disk.check(&disk_name(name))?;
         }
+        self.check_parts(last.as_deref())
+            .map_err(|error| error.with_context("named after the machine", &self.name))?;
         self.machine.check()?;
         self.network.subnet()?;
         self.network.asked()?;
@@ -173,6 +173,14 @@ impl Spec {
         }
         let told = self.provisioning.read(once).await?;
         Ok(Read { keys, told })
+    }
+
+    /// The names of what is made beside the machines, which are longer than theirs.
+    fn check_parts(&self, last: Option<&str>) -> Result<()> {
+        SharedNetwork::check_names(&self.name, self.network.subnet.is_some())?;
+        let Some(name) = last else { return Ok(()) };
+        Connection::check_names(name, &self.network)?;
+        Named::Disk.check(&disk_name(name))
     }
 
     /// Where the group is, if that matters to what image is meant.
