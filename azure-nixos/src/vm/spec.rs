@@ -27,7 +27,7 @@ use crate::undo::AT_A_TIME;
 use crate::{Error, ErrorKind, Result};
 
 /// The most machines of a fleet: a subnet of 256 addresses has room for so many.
-pub(crate) const MOST_MACHINES: u32 = 250;
+pub const LARGEST_FLEET: u32 = 250;
 
 /// Everything that was asked for.
 #[derive(Clone, Debug)]
@@ -119,13 +119,13 @@ impl Spec {
     async fn read(&self, once: Once) -> Result<Read> {
         Named::ResourceGroup.check(&self.group)?;
         if let Shape::Fleet(count) = self.shape
-            && !(1..=MOST_MACHINES).contains(&count)
+            && !(1..=LARGEST_FLEET).contains(&count)
         {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("a fleet cannot have {count} machines"),
             )
-            .with_hint(format!("pass 1 to {MOST_MACHINES}")));
+            .with_hint(format!("pass 1 to {LARGEST_FLEET}")));
         }
         if let Shape::ScaleSet(count) = self.shape {
             scale_set::check(&self.name, count, self.identity.as_ref())?;
