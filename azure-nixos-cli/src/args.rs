@@ -129,8 +129,9 @@ Prints the id of the machine. With -o json, one object: what show-vm prints, as 
 
 const DELETE_VM_JSON: &str = "\
 Says first what goes and what stays, and asks. What others use by now stays, and so does the resource group. \
-It can be run again when it was interrupted. The name of a scale set stands for it and its machines. Prints the ids of what was deleted. With -o json, one object: name, \
-resource_group, deleted, stays (id, reason).";
+It can be run again when it was interrupted. The name of a scale set stands for it and its machines. \
+What was noted of the host keys of a machine goes as well; its private key stays. Prints the ids of what was deleted. \
+With -o json, one object: name, resource_group, deleted, stays (id, reason), warnings.";
 
 const SERIAL_LOG_JSON: &str = "\
 Control characters are made visible on a terminal and left alone elsewhere; colours are kept. With -o json, one \
