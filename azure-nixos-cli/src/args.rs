@@ -491,6 +491,9 @@ pub(crate) struct Check {
     /// How many machines
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: u32,
+    /// They are to be a scale set, which takes other rights
+    #[arg(long)]
+    pub(crate) scale_set: bool,
     /// Name of a gallery, to see whether it can be one
     #[arg(long, value_name = "NAME")]
     pub(crate) gallery: Option<String>,
@@ -505,7 +508,7 @@ pub(crate) struct Check {
     pub(crate) image_size: Option<ByteSize>,
     /// Leave Azure out
     #[arg(long, conflicts_with_all = [
-        "no_nix", "resource_group", "name", "location", "vm_size", "gallery", "image_definition",
+        "no_nix", "resource_group", "name", "location", "vm_size", "scale_set", "gallery", "image_definition",
     ])]
     pub(crate) no_azure: bool,
     /// Leave Nix out: a finished disk image needs none
