@@ -129,8 +129,9 @@ Prints the id of the machine. With -o json, one object: what show-vm prints, as 
 
 const DELETE_VM_JSON: &str = "\
 Says first what goes and what stays, and asks. What others use by now stays, and so does the resource group. \
-It can be run again when it was interrupted. The name of a scale set stands for it and its machines. Prints the ids of what was deleted. With -o json, one object: name, \
-resource_group, deleted, stays (id, reason).";
+It can be run again when it was interrupted. The name of a scale set stands for it and its machines. \
+What was noted of the host keys of a machine goes as well; its private key stays. Prints the ids of what was deleted. \
+With -o json, one object: name, resource_group, deleted, stays (id, reason), warnings.";
 
 const SERIAL_LOG_JSON: &str = "\
 Control characters are made visible on a terminal and left alone elsewhere; colours are kept. With -o json, one \
@@ -490,6 +491,9 @@ pub(crate) struct Check {
     /// How many machines
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: u32,
+    /// They are to be a scale set, which takes other rights
+    #[arg(long)]
+    pub(crate) scale_set: bool,
     /// Name of a gallery, to see whether it can be one
     #[arg(long, value_name = "NAME")]
     pub(crate) gallery: Option<String>,
@@ -504,7 +508,7 @@ pub(crate) struct Check {
     pub(crate) image_size: Option<ByteSize>,
     /// Leave Azure out
     #[arg(long, conflicts_with_all = [
-        "no_nix", "resource_group", "name", "location", "vm_size", "gallery", "image_definition",
+        "no_nix", "resource_group", "name", "location", "vm_size", "scale_set", "gallery", "image_definition",
     ])]
     pub(crate) no_azure: bool,
     /// Leave Nix out: a finished disk image needs none

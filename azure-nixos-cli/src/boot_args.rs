@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use azure_nixos::vm::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, Readiness, SecurityType};
+use azure_nixos::vm::{
+    DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, LARGEST_FLEET, LARGEST_OS_DISK_GB,
+    LARGEST_SCALE_SET, Readiness, SecurityType,
+};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser};
 
@@ -32,8 +35,12 @@ pub(crate) struct BootVm {
         value_name = "NAME"
     )]
     pub(crate) name: String,
-    /// So many of them, named NAME-1, NAME-2, ..., in one network; 1 to 250, or 0 to 1000 of a scale set
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        help = format!("So many of them, named NAME-1, NAME-2, ..., in one network; 1 to {LARGEST_FLEET}, or 0 to {LARGEST_SCALE_SET} of a scale set"),
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(LARGEST_SCALE_SET))
+    )]
     pub(crate) count: Option<u32>,
     /// As a scale set (mode Flexible): Azure makes and names them, and can make more of them later
     #[arg(long, requires = "count")]
@@ -65,7 +72,7 @@ pub(crate) struct MachineArgs {
     #[arg(short = 's', long, value_name = "SIZE", default_value = DEFAULT_SIZE)]
     pub(crate) vm_size: String,
     /// Size of the disk that it boots from, in GB [default: 42, or that of the image if larger]
-    #[arg(short = 'd', long, alias = "os-size", value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=4095))]
+    #[arg(short = 'd', long, alias = "os-size", value_name = "GB", value_parser = clap::value_parser!(u64).range(1..=LARGEST_OS_DISK_GB))]
     pub(crate) os_disk_size_gb: Option<u64>,
     /// Kind of its disks [default: Premium_LRS, or StandardSSD_LRS where the size cannot have it]
     #[arg(long, value_name = "SKU")]

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use crate::openapi::Exchange;
 
-/// Everything that there is in a local Azure: groups and resources by their ids, in lower case, and
-/// the files with the content of disks and images by their paths. Two are equal when nothing was
+/// Everything that there is in a local Azure: groups, resources and who has which role, by their ids in
+/// lower case, and the files with the content of disks and images by their paths. Two are equal when nothing was
 /// made, changed or taken away between them.
 pub type State = BTreeMap<String, String>;
 
@@ -105,6 +105,10 @@ impl Local {
                 let own = self.get(resource["id"].as_str().unwrap()).await;
                 state.insert(id(&resource), own.to_string());
             }
+        }
+        let roles = "/providers/Microsoft.Authorization/roleAssignments";
+        for role in self.list(roles, "2022-04-01").await {
+            state.insert(id(&role), role.to_string());
         }
         for kind in ["disks", "images"] {
             files(&self.emulator.state_dir().join(kind), &mut state);

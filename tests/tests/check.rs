@@ -241,16 +241,38 @@ async fn every_right_that_is_used_is_looked_for() {
     refuse("/virtualMachines/");
     machine("undone").await.unwrap_err();
     let boot_used = actions(&local, first);
+    local.emulator.faults().clear();
+    let second = local.emulator.requests().len();
+    machine("set").scale_set(2).await.unwrap();
+    // It is there, and not as it was wanted.
+    let sets = FaultRule::new(Plane::Arm)
+        .method("PUT")
+        .path_contains("/virtualMachineScaleSets/");
+    local
+        .emulator
+        .faults()
+        .add(sets.fail_operation("AllocationFailed"));
+    machine("set-undone").scale_set(2).await.unwrap_err();
+    let set_used = actions(&local, second);
     assert!(used.contains("Microsoft.Compute/images/delete"), "{used:?}");
     assert!(
         boot_used.contains("Microsoft.Network/publicIPAddresses/delete"),
         "{boot_used:?}"
     );
-    for (topic, actions) in [(Topic::RightsUpload, used), (Topic::RightsBoot, boot_used)] {
+    assert!(
+        set_used.contains("Microsoft.Compute/virtualMachineScaleSets/delete"),
+        "{set_used:?}"
+    );
+    for (topic, actions, is_set) in [
+        (Topic::RightsUpload, used, false),
+        (Topic::RightsBoot, boot_used, false),
+        (Topic::RightsBoot, set_used, true),
+    ] {
         for action in actions {
             let local = Local::start_with(|builder| builder.deny(&action)).await;
             group(&local, "westus2").await;
-            let report = checkup(&local).vm_size(DEFAULT_SIZE).await.unwrap();
+            let report = checkup(&local).vm_size(DEFAULT_SIZE).scale_set(is_set);
+            let report = report.await.unwrap();
             let item = report.item(topic).unwrap();
             assert_eq!(item.outcome, Outcome::Failed, "{action}: {item:?}");
             assert!(item.found.contains(&action), "{action}: {item:?}");
@@ -267,6 +289,22 @@ async fn rights_for_machines_stop_only_who_wants_one() {
     assert!(to_do.contains("Contributor"), "{to_do}");
     let report = with(deny, |checkup| checkup.vm_size("Standard_B1s")).await;
     assert_only(&report, &[(Topic::RightsBoot, Outcome::Failed)]);
+
+    // A scale set is made with other rights, and asks for them whatever its size.
+    let no_sets =
+        |builder: EmulatorBuilder| builder.deny("Microsoft.Compute/virtualMachineScaleSets/write");
+    let report = with(no_sets, |checkup| checkup.vm_size("Standard_B1s")).await;
+    assert_only(&report, &[(Topic::RightsBoot, Outcome::Passed)]);
+    let report = with(no_sets, |checkup| checkup.scale_set(true)).await;
+    let (found, _) = assert_only(&report, &[(Topic::RightsBoot, Outcome::Failed)]);
+    assert!(
+        found.contains("virtualMachineScaleSets/write, which making a scale set needs"),
+        "{found}"
+    );
+    let no_machines =
+        |builder: EmulatorBuilder| builder.deny("Microsoft.Compute/virtualMachines/write");
+    let report = with(no_machines, |checkup| checkup.scale_set(true)).await;
+    assert_only(&report, &[(Topic::RightsBoot, Outcome::Passed)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

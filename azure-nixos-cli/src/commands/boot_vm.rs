@@ -4,7 +4,8 @@ use std::path::Path;
 
 use azure_nixos::VmBuilder;
 use azure_nixos::vm::{
-    BootedFleet, BootedSet, BootedVm, Identity, ImageReference, Readiness, Spot, SshKey,
+    BootedFleet, BootedSet, BootedVm, Identity, ImageReference, LARGEST_FLEET, Readiness, Spot,
+    SshKey,
 };
 use serde::Serialize;
 
@@ -195,11 +196,13 @@ pub(crate) struct Boot {
 
 impl Boot {
     pub(crate) fn new(args: BootVm) -> Result<Self, Failure> {
-        if let Some(count) = args.count.filter(|count| !(1..=250).contains(count))
+        if let Some(count) = args
+            .count
+            .filter(|count| !(1..=LARGEST_FLEET).contains(count))
             && !args.scale_set
         {
             return Err(Failure::Usage(format!(
-                "--count {count} is for a scale set only (--scale-set); otherwise it is 1 to 250"
+                "--count {count} is for a scale set only (--scale-set); otherwise it is 1 to {LARGEST_FLEET}"
             )));
         }
         Ok(Self {

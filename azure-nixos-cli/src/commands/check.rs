@@ -47,7 +47,9 @@ pub(crate) async fn check(global: &Global, args: Check, console: &Console) -> Re
 
 /// What the options ask for, with whichever login.
 fn checkup(args: &Check) -> Checkup {
-    let mut checkup = Checkup::new().machines(args.count);
+    let mut checkup = Checkup::new()
+        .machines(args.count)
+        .scale_set(args.scale_set);
     if args.no_nix {
         checkup = checkup.without_nix();
     }

@@ -19,6 +19,7 @@ struct Shown<'a> {
     resource_group: &'a str,
     deleted: Vec<&'a str>,
     stays: Vec<ShownStays<'a>>,
+    warnings: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +52,7 @@ pub(crate) async fn delete_vm(
             resource_group: &deleted.resource_group,
             deleted: deleted.deleted.iter().map(|one| one.id.as_str()).collect(),
             stays: deleted.stays.iter().map(ShownStays::new).collect(),
+            warnings: &deleted.warnings,
         })?,
         Format::Text => {
             for gone in &deleted.deleted {
@@ -92,6 +94,9 @@ async fn delete(
     }
     let deleted = follow_saying(plan.start(), console, CANCELLING).await?;
     say_what_stays(&deleted.stays[known..]);
+    for warning in &deleted.warnings {
+        output::warning(warning);
+    }
     Ok(Some(deleted))
 }
 

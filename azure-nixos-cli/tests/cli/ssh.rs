@@ -207,6 +207,15 @@ async fn a_machine_is_logged_into() {
             .contains("start it: azure-nixos start -g vms -n web"),
         "{stopped:#?}"
     );
+
+    // With the machine goes what was believed of it, and of nobody else.
+    let elses = format!("azure-nixos-other {wrong}\n");
+    let known = fs::read_to_string(&file).unwrap() + &elses;
+    assert!(known.lines().count() > 1, "{known}");
+    fs::write(&file, known).unwrap();
+    let gone = azure.run(&place, &["delete-vm", "-g", "vms", "-n", "web", "--yes"]);
+    assert_eq!(gone.code(), Some(0), "{gone:#?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), elses);
 }
 
 #[test]

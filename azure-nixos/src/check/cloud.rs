@@ -300,7 +300,7 @@ impl Asking<'_> {
             // An upload does without networks.
             Some(false) => CheckItem::stops(
                 topic,
-                topic == Topic::ProviderCompute || self.checkup.size.is_some(),
+                topic == Topic::ProviderCompute || self.boots(),
                 format!("{text}, and this login may not register it"),
             )
             .with_advice(ask),
@@ -310,6 +310,11 @@ impl Asking<'_> {
             )
             .with_advice(ask),
         }
+    }
+
+    /// Whether machines were asked for, and not an upload alone.
+    fn boots(&self) -> bool {
+        self.checkup.size.is_some() || self.checkup.scale_set
     }
 
     fn rights(
@@ -324,10 +329,15 @@ impl Asking<'_> {
             }
             _ => ("the subscription".to_owned(), in_subscription),
         };
-        let boots = self.checkup.size.is_some();
+        let boot = if self.checkup.scale_set {
+            ("making a scale set", rights::SCALE_SET)
+        } else {
+            ("making a machine", rights::BOOT)
+        };
+        let upload = ("an upload", rights::UPLOAD);
         [
-            rights::check(Topic::RightsUpload, true, rights::UPLOAD, &place, known),
-            rights::check(Topic::RightsBoot, boots, rights::BOOT, &place, known),
+            rights::check(Topic::RightsUpload, true, upload, &place, known),
+            rights::check(Topic::RightsBoot, self.boots(), boot, &place, known),
         ]
     }
 

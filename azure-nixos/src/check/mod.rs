@@ -74,6 +74,7 @@ pub struct Checkup {
     definition: Option<String>,
     size: Option<String>,
     machines: u32,
+    scale_set: bool,
     system: Option<String>,
     image_size: Option<ByteSize>,
 }
@@ -100,6 +101,7 @@ impl Checkup {
             definition: None,
             size: None,
             machines: 1,
+            scale_set: false,
             system: None,
             image_size: None,
         }
@@ -176,6 +178,12 @@ impl Checkup {
     /// How many of them. Default: 1.
     pub fn machines(mut self, count: u32) -> Self {
         self.machines = count;
+        self
+    }
+
+    /// Whether they are to be a scale set, which takes other rights. The default is no.
+    pub fn scale_set(mut self, wanted: bool) -> Self {
+        self.scale_set = wanted;
         self
     }
 

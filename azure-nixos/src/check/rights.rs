@@ -44,6 +44,30 @@ pub(super) const BOOT: &[&str] = &[
     "Microsoft.Network/networkInterfaces/join/action",
 ];
 
+/// The actions of a scale set: those of [`ScaleSetBuilder`](crate::vm::ScaleSetBuilder), its undoing
+/// included. The service makes what each machine has; what of that it has left is taken away here.
+pub(super) const SCALE_SET: &[&str] = &[
+    "Microsoft.Compute/images/read",
+    "Microsoft.Compute/virtualMachineScaleSets/read",
+    "Microsoft.Compute/virtualMachineScaleSets/write",
+    "Microsoft.Compute/virtualMachineScaleSets/delete",
+    "Microsoft.Compute/virtualMachines/read",
+    "Microsoft.Compute/disks/read",
+    "Microsoft.Compute/disks/delete",
+    "Microsoft.Network/virtualNetworks/read",
+    "Microsoft.Network/virtualNetworks/write",
+    "Microsoft.Network/virtualNetworks/delete",
+    "Microsoft.Network/virtualNetworks/subnets/join/action",
+    "Microsoft.Network/networkSecurityGroups/read",
+    "Microsoft.Network/networkSecurityGroups/write",
+    "Microsoft.Network/networkSecurityGroups/delete",
+    "Microsoft.Network/networkSecurityGroups/join/action",
+    "Microsoft.Network/publicIPAddresses/read",
+    "Microsoft.Network/publicIPAddresses/delete",
+    "Microsoft.Network/networkInterfaces/read",
+    "Microsoft.Network/networkInterfaces/delete",
+];
+
 /// Making a group.
 pub(super) const MAKE_GROUP: &str = "Microsoft.Resources/subscriptions/resourceGroups/write";
 
@@ -58,19 +82,14 @@ pub(super) fn may(known: &Known, action: &str) -> Option<bool> {
     known.as_ref().ok().map(|roles| allows(roles, action))
 }
 
-/// The item on a list of actions in a place, such as `the resource group g`.
+/// The item on what some work needs, its list of actions, in a place such as `the resource group g`.
 pub(super) fn check(
     topic: Topic,
     stops: bool,
-    needed: &[&str],
+    (work, needed): (&str, &[&str]),
     place: &str,
     known: &Known,
 ) -> CheckItem {
-    let work = if topic == Topic::RightsBoot {
-        "making a machine"
-    } else {
-        "an upload"
-    };
     let roles = match known {
         Ok(roles) => roles,
         Err(error) => return unknown(topic, place, error),
@@ -127,7 +146,7 @@ mod tests {
             check(
                 Topic::RightsUpload,
                 true,
-                UPLOAD,
+                ("an upload", UPLOAD),
                 "the resource group g",
                 known,
             )
@@ -159,7 +178,13 @@ mod tests {
     #[test]
     fn what_is_not_known_stops_nothing() {
         let refused = Err(Error::new(ErrorKind::Forbidden, "no"));
-        let item = check(Topic::RightsBoot, true, BOOT, "the subscription", &refused);
+        let item = check(
+            Topic::RightsBoot,
+            true,
+            ("making a machine", BOOT),
+            "the subscription",
+            &refused,
+        );
         assert_eq!(item.outcome, Outcome::NotChecked);
         assert_eq!(may(&refused, MAKE_GROUP), None);
         assert_eq!(may(&roles(&["*/write"], &[]), MAKE_GROUP), Some(true));

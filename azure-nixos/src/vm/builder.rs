@@ -330,7 +330,8 @@ impl VmBuilder {
         self
     }
 
-    /// So many of it, named `NAME-1`, `NAME-2` and so on, in one network: 1 to 250.
+    /// So many of it, named `NAME-1`, `NAME-2` and so on, in one network: 1 to
+    /// [`LARGEST_FLEET`](super::LARGEST_FLEET).
     pub fn fleet(mut self, count: u32) -> FleetBuilder {
         self.spec.shape = Shape::Fleet(count);
         FleetBuilder(self)
@@ -342,7 +343,8 @@ impl VmBuilder {
         self
     }
 
-    /// A scale set of so many of it, 0 to 1,000: Azure makes them, names them, and can make more.
+    /// A scale set of so many of it, 0 to [`LARGEST_SCALE_SET`](super::LARGEST_SCALE_SET): Azure makes them,
+    /// names them, and can make more.
     pub fn scale_set(mut self, count: u32) -> ScaleSetBuilder {
         self.spec.shape = Shape::ScaleSet(count);
         ScaleSetBuilder::new(self.azure, self.spec)

@@ -14,6 +14,7 @@ use super::keys::{default_directory, home};
 use super::machines::{Machine, Machines};
 use super::owner::USER_TAG;
 use crate::Result;
+use crate::arm::ResourceId;
 use crate::blocking::blocking;
 
 /// The longest file that is taken for a public key: the longest that `sshd` reads as one line.
@@ -223,12 +224,15 @@ fn is_user(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('-') && name.chars().all(good)
 }
 
-/// A name for host keys. `ssh` gives commas, blanks and stars in it a meaning.
+/// A name for host keys.
 fn alias(machine: &MachineInfo) -> String {
-    let id = machine
-        .vm_id
-        .as_deref()
-        .unwrap_or_else(|| machine.id.as_str());
+    alias_of(machine.vm_id.as_deref(), &machine.id)
+}
+
+/// The name for the host keys of a machine with these ids. `ssh` gives commas, blanks and stars in it a
+/// meaning.
+pub(super) fn alias_of(vm_id: Option<&str>, id: &ResourceId) -> String {
+    let id = vm_id.unwrap_or_else(|| id.as_str());
     let id: String = id
         .to_ascii_lowercase()
         .chars()
@@ -257,10 +261,15 @@ struct Places {
     known_hosts: PathBuf,
 }
 
+/// The file of the host keys of machines.
+pub(super) fn known_hosts_in(directory: &Path) -> PathBuf {
+    directory.join("known_hosts")
+}
+
 impl Places {
     fn new(directory: Option<PathBuf>) -> Result<Self> {
         let first = directory.map_or_else(default_directory, Ok)?;
-        let known_hosts = first.join("known_hosts");
+        let known_hosts = known_hosts_in(&first);
         let usual = home().map(|home| home.join(".ssh"));
         Ok(Self {
             directories: std::iter::once(first).chain(usual).collect(),

@@ -12,7 +12,7 @@ pub const DEFAULT_SIZE: &str = "Standard_DS1_v2";
 pub const DEFAULT_OS_DISK_GB: u64 = 42;
 
 /// The largest disk that Azure boots a machine from, in GiB.
-const LARGEST_OS_DISK_GB: u64 = 4095;
+pub const LARGEST_OS_DISK_GB: u64 = 4095;
 
 /// The largest data disk of these kinds, in GiB.
 const LARGEST_DATA_DISK_GB: u64 = 32_767;

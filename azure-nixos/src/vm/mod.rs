@@ -48,9 +48,12 @@ pub use inventory::{
 };
 pub use keys::SshKey;
 pub use login::{Login, LoginBuilder, LoginsBuilder};
-pub use machine::{DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, SecurityType, Spot};
+pub use machine::{
+    DEFAULT_OS_DISK_GB, DEFAULT_SIZE, EvictionPolicy, LARGEST_OS_DISK_GB, SecurityType, Spot,
+};
 pub use machines::{Machine, Machines};
 pub use ready::Readiness;
-pub use scale_set::{BootedSet, ScaleSetBuilder};
+pub use scale_set::{BootedSet, LARGEST_SCALE_SET, ScaleSetBuilder};
 pub use serial_log::{SerialLog, SerialLogBuilder, SerialPart};
+pub use spec::LARGEST_FLEET;
 pub use ssh::{HostKeyTrust, SshCommand};

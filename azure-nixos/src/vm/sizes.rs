@@ -98,7 +98,9 @@ impl Catalogue {
                 format!("the size {} will not do: {}", size.name, misfits.join("; ")),
             )
             .with_hint(self.proposal(Some(size), needs).unwrap_or_else(|| {
-                format!("no size in {location} would do; take another region or another image")
+                self.without_the_zone(needs).unwrap_or_else(|| {
+                    format!("no size in {location} would do; take another region or another image")
+                })
             })));
         }
         if let Some(lacking) = self.lacking(size, needs) {
@@ -178,6 +180,20 @@ impl Catalogue {
             })
             .collect();
         Some(format!("these would do: {}", names.join(", ")))
+    }
+
+    /// What is left where no size would do in the zone, and some would in others.
+    fn without_the_zone(&self, needs: &Needs) -> Option<String> {
+        let zone = needs.zone.as_ref()?;
+        let anywhere = Needs {
+            zone: None,
+            ..needs.clone()
+        };
+        let proposal = self.proposal(None, &anywhere)?;
+        Some(format!(
+            "no size in zone {zone} of {} would do; in another zone, or in none, so that Azure chooses, {proposal}",
+            needs.location
+        ))
     }
 
     /// Other zones that have the size.
@@ -430,7 +446,11 @@ mod tests {
             error.to_string().contains("zone 1, 2 of westus2, not in 3"),
             "{error}"
         );
-        assert!(error.hint().unwrap().contains("no size"), "{error:?}");
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.contains("no size in zone 3") && hint.contains("these would do: A"),
+            "{hint}"
+        );
         catalogue.sizes[0].location_info.clear();
         let error = catalogue.check("A", &here).unwrap_err();
         assert!(

@@ -27,7 +27,7 @@ use crate::undo::AT_A_TIME;
 use crate::{Error, ErrorKind, Result};
 
 /// The most machines of a fleet: a subnet of 256 addresses has room for so many.
-pub(crate) const MOST_MACHINES: u32 = 250;
+pub const LARGEST_FLEET: u32 = 250;
 
 /// Everything that was asked for.
 #[derive(Clone, Debug)]
@@ -119,24 +119,24 @@ impl Spec {
     async fn read(&self, once: Once) -> Result<Read> {
         Named::ResourceGroup.check(&self.group)?;
         if let Shape::Fleet(count) = self.shape
-            && !(1..=MOST_MACHINES).contains(&count)
+            && !(1..=LARGEST_FLEET).contains(&count)
         {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("a fleet cannot have {count} machines"),
             )
-            .with_hint(format!("pass 1 to {MOST_MACHINES}")));
+            .with_hint(format!("pass 1 to {LARGEST_FLEET}")));
         }
         if let Shape::ScaleSet(count) = self.shape {
             scale_set::check(&self.name, count, self.identity.as_ref())?;
         }
-        SharedNetwork::check_names(&self.name, self.network.subnet.is_some())?;
         // The longest is the last one.
-        if let Some(name) = self.names().last() {
+        let last = self.names().pop();
+        if let Some(name) = &last {
             Named::VirtualMachine.check(name)?;
-            Connection::check_names(name, &self.network)?;
-            Named::Disk.check(&disk_name(name))?;
         }
+        self.check_parts(last.as_deref())
+            .map_err(|error| error.with_context("named after the machine", &self.name))?;
         self.machine.check()?;
         self.network.subnet()?;
         self.network.asked()?;
@@ -173,6 +173,14 @@ impl Spec {
         }
         let told = self.provisioning.read(once).await?;
         Ok(Read { keys, told })
+    }
+
+    /// The names of what is made beside the machines, which are longer than theirs.
+    fn check_parts(&self, last: Option<&str>) -> Result<()> {
+        SharedNetwork::check_names(&self.name, self.network.subnet.is_some())?;
+        let Some(name) = last else { return Ok(()) };
+        Connection::check_names(name, &self.network)?;
+        Named::Disk.check(&disk_name(name))
     }
 
     /// Where the group is, if that matters to what image is meant.

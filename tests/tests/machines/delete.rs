@@ -1,8 +1,9 @@
 //! Deletion: what goes, what stays, and what is left when it fails half way.
 
+use std::fs;
 use std::time::Duration;
 
-use azure_nixos::vm::{BootedVm, DeletedMachine, Identity, ImageReference, SshKey, Stays};
+use azure_nixos::vm::{BootedVm, DeletedMachine, Identity, ImageReference, Login, SshKey, Stays};
 use azure_nixos::{ErrorKind, VmBuilder};
 use azure_nixos_emulator::Clock;
 use azure_nixos_emulator::fault::{FaultId, FaultRule, Plane};
@@ -118,8 +119,10 @@ async fn the_richest_machine_leaves_nothing_and_no_role_of_nobody() {
         "roleDefinitionId": role, "principalId": shared["properties"]["principalId"], "principalType": "ServicePrincipal",
     } });
     place.ask("PUT", &others, "2022-04-01", given).await;
-    let (before, roles) = (place.local.state().await, place.assignments().await);
+    let before = place.local.state().await;
+    let roles = place.assignments().await;
     assert_eq!(roles.len(), 1);
+    assert!(before.contains_key(&others.to_ascii_lowercase()));
 
     rich(&place).await;
     assert_eq!(place.assignments().await.len(), 3);
@@ -137,7 +140,6 @@ async fn the_richest_machine_leaves_nothing_and_no_role_of_nobody() {
     }
     let deleted = plan.await.unwrap();
     assert!(deleted.stays.is_empty(), "{:?}", deleted.stays);
-    assert_eq!(place.assignments().await, roles);
     assert!(place.local.state().await == before);
 
     // A machine that cannot be deleted keeps what it may do.
@@ -153,12 +155,14 @@ async fn the_richest_machine_leaves_nothing_and_no_role_of_nobody() {
     let report = error.report();
     let lost = place.assignments().await;
     let lost = lost.iter().filter(|one| !roles.contains(one));
-    for one in lost {
-        let id = one["id"].as_str().unwrap();
-        assert!(report.contains("--ids ") && report.contains(id), "{report}");
-    }
+    let lost: Vec<&str> = lost.map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(lost.len(), 2);
     place.local.emulator.faults().clear();
     place.machine("rich").delete().await.unwrap();
+    for id in lost {
+        assert!(report.contains("--ids ") && report.contains(id), "{report}");
+        place.ask("DELETE", id, "2022-04-01", json!(null)).await;
+    }
     assert!(place.local.state().await == before);
 }
 
@@ -179,6 +183,8 @@ async fn whoever_may_not_touch_roles_deletes_the_rest_and_is_told() {
         let left = place.assignments().await;
         assert_eq!(left.len(), 2);
         for one in &left {
+            let id = one["id"].as_str().unwrap();
+            place.ask("DELETE", id, "2022-04-01", json!(null)).await;
             let named = [one["id"].as_str(), vm.principal_id.as_deref()];
             assert!(
                 named.iter().flatten().any(|name| all.contains(name)),
@@ -459,4 +465,59 @@ async fn an_accepted_deletion_that_fails_leaves_what_the_next_deletes() {
         }
         assert!(place.local.state().await == before, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_keys_of_what_is_gone_are_forgotten() {
+    let place = Place::new().await;
+    let image = place.image().await;
+    place.boot("vms", "web").await;
+    place.boot("vms", "db").await;
+    place.from(&image, "set").scale_set(3).await.unwrap();
+    let directory = place.local.place().join("known");
+    fs::create_dir(&directory).unwrap();
+    let logins = place.machines().logins(Some("vms"));
+    let logins = logins.key_directory(&directory).await.unwrap();
+    assert_eq!(logins.len(), 5);
+    let file = &logins[0].known_hosts;
+    let line = |login: &Login| format!("{} ssh-ed25519 AAAA\n", login.host_key_alias);
+    // What the file has of these machines, beside what it has of others.
+    let of = |names: &[&str]| -> String {
+        let is_one = |login: &&Login| {
+            names
+                .iter()
+                .any(|name| login.machine.name.starts_with(name))
+        };
+        let lines: String = logins.iter().filter(is_one).map(line).collect();
+        format!("github.com ssh-rsa BBBB\n{lines}")
+    };
+    let all = of(&["web", "db", "set"]);
+    assert_eq!(all.lines().count(), 6);
+    fs::write(file, &all).unwrap();
+    let delete = |name: &'static str| place.machine(name).delete().key_directory(&directory);
+
+    // A deletion that is refused, or only planned, forgets nothing.
+    place.fault(arm("DELETE", "/virtualMachines/").respond(409, "ScopeLocked"));
+    delete("web").await.unwrap_err();
+    place.local.emulator.faults().clear();
+    drop(delete("web").plan().await.unwrap());
+    assert_eq!(fs::read_to_string(file).unwrap(), all);
+    // One that stops half way does: later nobody knows what the machine was called in there.
+    place.fault(arm("DELETE", "/publicIPAddresses/").respond(409, "ScopeLocked"));
+    delete("WEB").await.unwrap_err();
+    place.local.emulator.faults().clear();
+    assert_eq!(fs::read_to_string(file).unwrap(), of(&["db", "set"]));
+    assert!(delete("web").await.unwrap().warnings.is_empty());
+    delete("set").await.unwrap();
+    assert_eq!(fs::read_to_string(file).unwrap(), of(&["db"]));
+
+    // What keeps it from that keeps nothing from being deleted.
+    fs::remove_file(file).unwrap();
+    fs::create_dir(file).unwrap();
+    let gone = delete("db").await.unwrap();
+    assert!(
+        gone.warnings[0].contains("its host keys stay in"),
+        "{gone:?}"
+    );
+    assert!(place.machines().list(Some("vms")).await.unwrap().is_empty());
 }

@@ -5,6 +5,7 @@ mod roles;
 mod run;
 
 use std::future::IntoFuture;
+use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 
@@ -12,6 +13,8 @@ use self::plan::{Decision, Found, Planned};
 pub use self::plan::{Stays, Thing};
 use self::roles::Roles;
 pub(super) use self::run::discard;
+use super::keys::default_directory;
+use super::login::{alias_of, known_hosts_in};
 use super::machines::{check_names, not_found};
 use super::owner::VM_TAG;
 use crate::arm::compute::{Existing, SCALE_SETS, ScaleSet, VIRTUAL_MACHINES};
@@ -29,6 +32,9 @@ use crate::{Error, ErrorKind, Result};
 /// the result says why. What others made stays. The resource group is never deleted. The roles of an
 /// identity of its own, whoever gave them, are nobody's after it and go as well.
 ///
+/// The keys by which [`Login`](super::Login) knows a machine that is gone are taken out of its file of
+/// host keys. Nothing else on this computer is changed: private keys stay.
+///
 /// A scale set goes with its machines, and with what these and the set have in the same way. A single
 /// machine of a set can be deleted too: what the machines share stays with the set.
 ///
@@ -44,6 +50,7 @@ pub struct MachineDelete {
     azure: Azure,
     group: String,
     name: String,
+    key_directory: Option<PathBuf>,
 }
 
 /// What a deletion will delete and what it will leave. Await it or [`start`](Self::start) it to have
@@ -65,6 +72,9 @@ pub struct DeletePlan {
     goes: Vec<Planned>,
     stays: Vec<Stays>,
     notes: Vec<String>,
+    /// The file of host keys, where there is a place for it, and what the machines are called in there.
+    known_hosts: Option<PathBuf>,
+    aliases: Vec<String>,
 }
 
 /// What became of a machine that was deleted.
@@ -79,6 +89,8 @@ pub struct DeletedMachine {
     pub deleted: Vec<Thing>,
     /// What was left, and why.
     pub stays: Vec<Stays>,
+    /// What else should be known, one sentence each: that its host keys could not be forgotten.
+    pub warnings: Vec<String>,
 }
 
 impl MachineDelete {
@@ -88,7 +100,15 @@ impl MachineDelete {
             azure: azure.clone(),
             group: group.into(),
             name: name.into(),
+            key_directory: None,
         }
+    }
+
+    /// Where host keys are kept, as [`LoginBuilder::key_directory`](super::LoginBuilder::key_directory).
+    /// The default is `~/.ssh/azure-nixos`.
+    pub fn key_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.key_directory = Some(directory.into());
+        self
     }
 
     /// Looks at what there is, and deletes nothing.
@@ -137,6 +157,15 @@ impl MachineDelete {
         if goes.is_empty() && stays.is_empty() {
             return Err(not_found(&client, group, name).await);
         }
+        let members = set.iter().flat_map(|(_, _, members)| members);
+        let aliases = found.machine.iter().chain(members).filter_map(|machine| {
+            let id = machine.id.as_ref()?;
+            Some(alias_of(machine.properties.vm_id.as_deref(), id))
+        });
+        let aliases = aliases.collect();
+        // Without a home directory there is nothing to forget.
+        let directory = self.key_directory.clone();
+        let directory = directory.or_else(|| default_directory().ok());
         let machine = found.machine.unwrap_or_default();
         let (id, own_name, vm_id) = match set {
             Some((id, set, _)) => (Some(id), set.name, set.properties.unique_id),
@@ -151,6 +180,8 @@ impl MachineDelete {
             goes,
             stays,
             notes,
+            known_hosts: directory.as_deref().map(known_hosts_in),
+            aliases,
         })
     }
 

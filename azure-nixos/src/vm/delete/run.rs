@@ -7,9 +7,11 @@ use futures::future::BoxFuture;
 use futures::{StreamExt as _, stream};
 
 use super::super::patience::{Patience, is_busy, when_free};
+use super::super::ssh::known_hosts;
 use super::plan::{Kind, Planned, Stays, Thing, user};
 use super::{DeletePlan, DeletedMachine, parts};
 use crate::arm::{Client, PartKind, ResourceId};
+use crate::blocking::blocking;
 use crate::handle::Work;
 use crate::progress::Phase;
 use crate::undo::AT_A_TIME;
@@ -33,6 +35,7 @@ impl DeletePlan {
         let mut going: HashSet<ResourceId> = self.goes().map(|thing| thing.id.clone()).collect();
         let mut deleted: Vec<Thing> = Vec::new();
         let mut stays = self.stays.clone();
+        let mut warnings = Vec::new();
         // What the deletion of a set has left, once that is known.
         let mut rest: Option<HashSet<ResourceId>> = None;
         for stage in self.goes.chunk_by(|a, b| a.stage == b.stage) {
@@ -71,6 +74,13 @@ impl DeletePlan {
                     Err(error) => failed.push(error),
                 }
             }
+            let is_gone = |one: &Planned| {
+                matches!(one.kind, Kind::Machine | Kind::ScaleSet) && deleted.contains(&one.thing)
+            };
+            // At once: no later run knows any more what they are called in there.
+            if stage.iter().any(is_gone) {
+                warnings.extend(self.forget().await);
+            }
             // What was refused says more than that the rest was cancelled.
             failed.sort_by_key(Error::is_cancelled);
             if let Some(error) = failed.into_iter().next() {
@@ -89,6 +99,7 @@ impl DeletePlan {
             resource_group: self.group,
             deleted,
             stays,
+            warnings,
         })
     }
 
@@ -140,6 +151,24 @@ impl DeletePlan {
                 .map(|()| Outcome::Gone),
             Kind::Part(kind) => delete_part(client, id, kind, going, work).await,
             Kind::RoleAssignment => delete_role(client, id, work).await,
+        }
+    }
+
+    /// Takes the host keys of machines that are gone out of the file of those; what keeps it from that
+    /// keeps nothing from being deleted.
+    async fn forget(&self) -> Option<String> {
+        let (file, aliases) = (self.known_hosts.clone()?, self.aliases.clone());
+        let shown = file.display().to_string();
+        let forgotten = blocking(move || {
+            let aliases = aliases.iter().map(String::as_str).collect();
+            known_hosts::forget(&file, &aliases)
+        });
+        match forgotten.await {
+            Ok(lines) => {
+                tracing::debug!(lines, "host keys taken out of {shown}");
+                None
+            }
+            Err(error) => Some(format!("its host keys stay in {shown}: {error}")),
         }
     }
 

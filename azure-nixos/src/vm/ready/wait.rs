@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::console::Console;
@@ -14,7 +16,7 @@ use crate::azure::Azure;
 use crate::handle::Work;
 use crate::progress::Phase;
 use crate::quote::for_shell;
-use crate::undo::Undo;
+use crate::undo::{AT_A_TIME, Undo};
 use crate::vm::booted::BootedVm;
 use crate::vm::info::{ANSWERS_NOBODY, PowerState, SSH, keeps_log, power_state, ssh_port};
 use crate::vm::patience::Patience;
@@ -32,6 +34,49 @@ const SHORTEST_KNOCK: Duration = Duration::from_secs(1);
 /// fleet: Resource Manager takes some hundreds of questions in a minute, of all callers together.
 const LOOK: Duration = Duration::from_secs(15);
 const LOOK_EACH: Duration = Duration::from_millis(250);
+
+/// Knocks at a time: each holds a file open, of which some systems give a process no more than 256. A
+/// thousand machines that say nothing are all knocked at in 100 seconds even so.
+const KNOCKS: usize = 100;
+
+/// What all machines of a wait share, so that many of them ask for no more at a time than few do.
+#[derive(Debug)]
+struct Gates {
+    /// To Resource Manager.
+    azure: Semaphore,
+    /// To the machines.
+    machines: Semaphore,
+    /// Time between two looks at what Azure says of a machine that runs, and of one that does not yet.
+    every: Duration,
+    soon: Duration,
+}
+
+impl Gates {
+    fn of(count: usize) -> Self {
+        let each = LOOK_EACH.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        Self {
+            azure: Semaphore::new(AT_A_TIME),
+            machines: Semaphore::new(KNOCKS),
+            every: LOOK.max(each),
+            soon: each,
+        }
+    }
+
+    fn until_next_look(&self, state: &State) -> Duration {
+        if state.power == PowerState::Running {
+            self.every
+        } else {
+            self.soon
+        }
+    }
+}
+
+/// Waits in front of a gate.
+async fn through(gate: &Semaphore) -> Result<SemaphorePermit<'_>> {
+    gate.acquire()
+        .await
+        .map_err(|_| Error::new(ErrorKind::Internal, "the gate is closed"))
+}
 
 /// What Azure says of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +112,16 @@ struct Real<'a> {
     client: &'a Client,
     vm: &'a BootedVm,
     host: Option<IpAddr>,
+}
+
+impl<'a> Real<'a> {
+    fn new(client: &'a Client, vm: &'a BootedVm) -> Self {
+        let host = [&vm.public_ip, &vm.public_ipv6, &vm.private_ip]
+            .into_iter()
+            .flatten()
+            .find_map(|address| address.parse().ok());
+        Self { client, vm, host }
+    }
 }
 
 #[async_trait]
@@ -107,7 +162,8 @@ pub(in crate::vm) async fn keep(
     }
 }
 
-/// Waits for all machines side by side. They stay whatever comes of it, unless it was cancelled.
+/// Waits for all machines side by side, with as many questions under way as a wait for a few has. They
+/// stay whatever comes of it, unless it was cancelled.
 ///
 /// # Errors
 /// [`ErrorKind::Timeout`] when one is not ready in time, with what is known of why;
@@ -122,37 +178,68 @@ pub(in crate::vm) async fn wait(
     if wait.until == Until::Created {
         return Ok(machines);
     }
-    let count = u32::try_from(machines.len()).unwrap_or(u32::MAX);
-    let every = LOOK.max(LOOK_EACH.saturating_mul(count));
     let what = match machines.as_slice() {
         [one] => one.name.clone(),
         several => format!("{} machines", several.len()),
     };
     work.progress.phase(wait.phase(), what);
-    let all = machines.into_iter().map(|vm| async {
-        let result = wait_for_one(azure, client, wait, every, &vm, work).await;
-        (vm, result)
-    });
+    let real: Vec<Real<'_>> = machines.iter().map(|vm| Real::new(client, vm)).collect();
+    let awaited: Vec<(&dyn Awaited, &BootedVm)> = real
+        .iter()
+        .map(|real| -> &dyn Awaited { real })
+        .zip(&machines)
+        .collect();
     let mut ready = Vec::new();
-    let mut failed = Vec::new();
+    let mut failed = None;
     let mut others = Vec::new();
-    for (vm, result) in futures::future::join_all(all).await {
+    for (result, vm) in all_ready(&awaited, wait, work)
+        .await
+        .into_iter()
+        .zip(&machines)
+    {
         match result {
-            Ok(change) => ready.push(change.apply(vm)),
+            Ok(one) => ready.push(one),
             Err(error) if error.is_cancelled() => return Err(error),
-            Err(error) => {
-                if !failed.is_empty() {
-                    others.push(vm.name.clone());
-                }
-                failed.push(error);
-            }
+            Err(_) if failed.is_some() => others.push(vm.name.as_str()),
+            Err(error) => failed = Some((vm, error)),
         }
     }
-    match failed.into_iter().next() {
-        None => Ok(ready),
-        Some(error) if others.is_empty() => Err(error),
-        Some(error) => Err(error.with_context("not ready either", others.join(", "))),
-    }
+    let Some((vm, error)) = failed else {
+        // Collected first: a stream of closures that borrow is not known to be `Send`.
+        let known: Vec<_> = ready
+            .into_iter()
+            .zip(&real)
+            .map(|(ready, real)| Change::of(azure, wait, ready, real, work))
+            .collect();
+        let known: Vec<Result<Change>> = stream::iter(known).buffered(AT_A_TIME).collect().await;
+        return machines
+            .iter()
+            .zip(known)
+            .map(|(vm, change)| Ok(change?.apply(vm.clone())))
+            .collect();
+    };
+    // One console is shown, so one is read.
+    let console = Console::new(azure, &vm.resource_group, &vm.name);
+    let explained = async { Ok(console.explain(error).await) };
+    let error = work.interruptible(explained).await?;
+    Err(if others.is_empty() {
+        error
+    } else {
+        error.with_context("not ready either", others.join(", "))
+    })
+}
+
+/// Waits for each. All share what may be asked at a time.
+async fn all_ready(
+    machines: &[(&dyn Awaited, &BootedVm)],
+    wait: &Wait,
+    work: &Work,
+) -> Vec<Result<Ready>> {
+    let gates = Gates::of(machines.len());
+    let all = machines
+        .iter()
+        .map(|(machine, vm)| until_ready(*machine, wait, &gates, vm, work));
+    futures::future::join_all(all).await
 }
 
 impl Wait {
@@ -186,50 +273,36 @@ impl Change {
     }
 }
 
-async fn wait_for_one(
-    azure: &Azure,
-    client: &Client,
-    wait: &Wait,
-    every: Duration,
-    vm: &BootedVm,
-    work: &Work,
-) -> Result<Change> {
-    let host: Option<IpAddr> = [&vm.public_ip, &vm.public_ipv6, &vm.private_ip]
-        .into_iter()
-        .flatten()
-        .find_map(|address| address.parse().ok());
-    let console = Console::new(azure, &vm.resource_group, &vm.name);
-    let real = Real { client, vm, host };
-    let ready = match until_ready(&real, wait, every, vm, work).await {
-        Ok(ready) => ready,
-        Err(error) if error.is_cancelled() => return Err(error),
-        Err(error) => {
-            let explained = async { Ok(console.explain(error).await) };
-            return Err(work.interruptible(explained).await?);
-        }
-    };
-    let mut change = Change {
-        ready: Readiness::Running,
-        port: SSH,
-        notes: wait.note.iter().cloned().collect(),
-        fingerprints: Vec::new(),
-        known_hosts: Vec::new(),
-    };
-    match ready {
-        Ready::Running => {}
-        Ready::AnswersNobody => change.notes.push(not_waited(&answers_nobody())),
-        Ready::Ssh { port, keeps_log } => {
-            change.ready = Readiness::Ssh;
-            change.port = port;
-            change
-                .note_host_keys(&console, keeps_log, host, work)
-                .await?;
-        }
-    }
-    Ok(change)
-}
-
 impl Change {
+    async fn of(
+        azure: &Azure,
+        wait: &Wait,
+        ready: Ready,
+        real: &Real<'_>,
+        work: &Work,
+    ) -> Result<Self> {
+        let mut change = Self {
+            ready: Readiness::Running,
+            port: SSH,
+            notes: wait.note.iter().cloned().collect(),
+            fingerprints: Vec::new(),
+            known_hosts: Vec::new(),
+        };
+        match ready {
+            Ready::Running => {}
+            Ready::AnswersNobody => change.notes.push(not_waited(&answers_nobody())),
+            Ready::Ssh { port, keeps_log } => {
+                change.ready = Readiness::Ssh;
+                change.port = port;
+                let console = Console::new(azure, &real.vm.resource_group, &real.vm.name);
+                change
+                    .note_host_keys(&console, keeps_log, real.host, work)
+                    .await?;
+            }
+        }
+        Ok(change)
+    }
+
     /// Reads the host keys from the serial log, once: what is not there yet is read again by whoever
     /// logs in.
     async fn note_host_keys(
@@ -270,7 +343,7 @@ impl Change {
 async fn until_ready(
     machine: &dyn Awaited,
     wait: &Wait,
-    every: Duration,
+    gates: &Gates,
     vm: &BootedVm,
     work: &Work,
 ) -> Result<Ready> {
@@ -280,9 +353,12 @@ async fn until_ready(
     loop {
         let is_old = seen
             .as_ref()
-            .is_none_or(|(state, at)| state.power != PowerState::Running || at.elapsed() >= every);
+            .is_none_or(|(state, at)| at.elapsed() >= gates.until_next_look(state));
         if is_old {
-            let asked = async { Ok(machine.state().await) };
+            let asked = async {
+                let _asking = through(&gates.azure).await?;
+                Ok(machine.state().await)
+            };
             match work.interruptible(asked).await? {
                 Ok(Some(state)) => seen = Some((state, Instant::now())),
                 Ok(None) => {
@@ -300,7 +376,7 @@ async fn until_ready(
         }
         let known = match &seen {
             None => "Azure does not say whether it runs".to_owned(),
-            Some((state, _)) => match look(machine, wait, state, ends, work).await? {
+            Some((state, _)) => match look(machine, wait, state, ends, gates, work).await? {
                 Look::Ready(ready) => return Ok(ready),
                 Look::Never(why) => {
                     let message = format!("the machine {} is not ready: {why}", vm.name);
@@ -326,6 +402,7 @@ async fn look(
     wait: &Wait,
     state: &State,
     ends: Instant,
+    gates: &Gates,
     work: &Work,
 ) -> Result<Look> {
     match state.power {
@@ -356,10 +433,13 @@ async fn look(
             Look::Never(answers_nobody())
         });
     };
-    let within = ends
-        .saturating_duration_since(Instant::now())
-        .clamp(SHORTEST_KNOCK, KNOCK);
-    let knocking = async { Ok(machine.knock(port, within).await) };
+    let knocking = async {
+        let _open = through(&gates.machines).await?;
+        let within = ends
+            .saturating_duration_since(Instant::now())
+            .clamp(SHORTEST_KNOCK, KNOCK);
+        Ok(machine.knock(port, within).await)
+    };
     Ok(match work.interruptible(knocking).await? {
         Knock::Ssh(banner) => {
             tracing::info!("{banner} answers");
@@ -423,22 +503,53 @@ fn kept(error: Error, vm: &BootedVm) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
+    /// How many do something at the same time.
+    #[derive(Debug, Default)]
+    struct Gauge {
+        now: AtomicUsize,
+        most: AtomicUsize,
+        all: AtomicUsize,
+    }
+
+    impl Gauge {
+        async fn during(&self, time: Duration) {
+            let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(now, Ordering::Relaxed);
+            self.all.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(time).await;
+            self.now.fetch_sub(1, Ordering::Relaxed);
+        }
+
+        fn count(&self) -> usize {
+            self.all.load(Ordering::Relaxed)
+        }
+
+        fn most(&self) -> usize {
+            self.most.load(Ordering::Relaxed)
+        }
+    }
+
     /// A machine that goes on by one look at each question.
+    #[derive(Default)]
     struct Scripted {
         states: Mutex<Vec<Result<Option<State>>>>,
         knocks: Mutex<Vec<Knock>>,
         ports: Mutex<Vec<u16>>,
-        /// Time that a knock without an answer takes.
-        slow: bool,
+        /// Questions to Azure that are under way, and knocks that are. A question takes so long.
+        asking: Arc<Gauge>,
+        knocking: Arc<Gauge>,
+        answer: Duration,
     }
 
     #[async_trait]
     impl Awaited for Scripted {
         async fn state(&self) -> Result<Option<State>> {
+            self.asking.during(self.answer).await;
             let mut states = self.states.lock().unwrap();
             if states.len() > 1 {
                 return states.remove(0);
@@ -460,9 +571,12 @@ mod tests {
                     knocks[0].clone()
                 }
             };
-            if self.slow && knock == Knock::Silent {
-                tokio::time::sleep(within).await;
-            }
+            let time = if knock == Knock::Silent {
+                within
+            } else {
+                self.answer
+            };
+            self.knocking.during(time).await;
             knock
         }
     }
@@ -483,8 +597,7 @@ mod tests {
         Scripted {
             states: Mutex::new(states),
             knocks: Mutex::new(knocks),
-            ports: Mutex::default(),
-            slow: true,
+            ..Scripted::default()
         }
     }
 
@@ -504,7 +617,7 @@ mod tests {
     }
 
     async fn wait_for(machine: &Scripted, wait: &Wait) -> Result<Ready> {
-        until_ready(machine, wait, LOOK, &vm(), &Work::default()).await
+        until_ready(machine, wait, &Gates::of(1), &vm(), &Work::default()).await
     }
 
     fn ssh(port: u16) -> Ready {
@@ -647,12 +760,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn many_ask_for_no_more_at_a_time_than_few() {
+        let (asking, knocking) = (Arc::new(Gauge::default()), Arc::new(Gauge::default()));
+        let machines: Vec<Scripted> = (0..1000)
+            .map(|_| Scripted {
+                asking: Arc::clone(&asking),
+                knocking: Arc::clone(&knocking),
+                answer: Duration::from_millis(100),
+                ..machine(vec![running()], vec![Knock::Silent, banner()])
+            })
+            .collect();
+        let (wait, vm) = (options(Until::Ssh, false), vm());
+        let all: Vec<(&dyn Awaited, &BootedVm)> = machines
+            .iter()
+            .map(|one| -> (&dyn Awaited, _) { (one, &vm) })
+            .collect();
+        let started = Instant::now();
+        let ready = all_ready(&all, &wait, &Work::default()).await;
+        let waited = started.elapsed();
+        assert!(ready.into_iter().all(|ready| ready.unwrap() == ssh(22)));
+        assert_eq!((asking.most(), knocking.most()), (AT_A_TIME, KNOCKS));
+        // All have their turn: ten rounds of ten seconds, and some for those who wait.
+        assert!(waited < Duration::from_secs(150), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_start_are_asked_for_as_often_as_azure_bears() {
+        let asked = |count| async move {
+            let one = machine(vec![state(PowerState::Starting, None)], vec![Knock::Silent]);
+            let wait = options(Until::Running, false);
+            let (gates, work) = (Gates::of(count), Work::default());
+            let late = until_ready(&one, &wait, &gates, &vm(), &work).await;
+            assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
+            one.asking.count()
+        };
+        assert!(asked(1).await > 100);
+        assert_eq!(asked(1000).await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_wait_can_be_cancelled() {
         let one = machine(vec![running()], vec![Knock::Silent]);
         let work = Work::default();
         let cancel = work.cancel.clone();
         let (wait, vm) = (options(Until::Ssh, false), vm());
-        let waiting = until_ready(&one, &wait, LOOK, &vm, &work);
+        let gates = Gates::of(1);
+        let waiting = until_ready(&one, &wait, &gates, &vm, &work);
         let cancelling = async {
             tokio::time::sleep(Duration::from_secs(3)).await;
             cancel.cancel();

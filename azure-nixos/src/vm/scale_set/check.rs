@@ -1,13 +1,15 @@
 //! What no scale set can have.
 
+use std::borrow::Cow;
+
 use super::super::identity::Identity;
 use super::super::origin::{Origin, OriginKind};
 use crate::arm::Named;
 use crate::{Error, ErrorKind, Result};
 
-/// The most machines of a set that is spread over all fault domains, by Azure's documentation of the
-/// orchestration modes.
-const MOST_MACHINES: u32 = 1000;
+/// The most machines of a scale set: of one that is spread over all fault domains, by Azure's documentation
+/// of the orchestration modes.
+pub const LARGEST_SCALE_SET: u32 = 1000;
 
 /// The most machines from a managed image, by Azure's documentation of large scale sets. It is written
 /// about the other mode, and of this one nothing else is said.
@@ -17,7 +19,7 @@ const MOST_FROM_IMAGE: u32 = 600;
 /// 64 characters in its name.
 const LONGEST_NAME: usize = 55;
 
-fn refuse(what: impl Into<String>, hint: &'static str) -> Result<()> {
+fn refuse(what: impl Into<String>, hint: impl Into<Cow<'static, str>>) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidInput, what.into()).with_hint(hint))
 }
 
@@ -33,10 +35,10 @@ pub(in super::super) fn check(name: &str, count: u32, identity: Option<&Identity
             "pass at most 55 characters: Azure puts nine more behind it for the name of each machine",
         );
     }
-    if count > MOST_MACHINES {
+    if count > LARGEST_SCALE_SET {
         return refuse(
             format!("a scale set cannot have {count} machines"),
-            "pass 0 to 1000, or make several sets",
+            format!("pass 0 to {LARGEST_SCALE_SET}, or make several sets"),
         );
     }
     if identity == Some(&Identity::System) {
@@ -74,7 +76,7 @@ pub(super) fn check_origin(origin: &Origin, count: u32, agent: bool) -> Result<O
         }
         OriginKind::ManagedImage if count > MOST_FROM_IMAGE => {
             return Ok(Some(format!(
-                "{count} machines from a managed image may be too many: Azure's documentation gives {MOST_FROM_IMAGE} for a scale set from one, and {MOST_MACHINES} from a gallery's image"
+                "{count} machines from a managed image may be too many: Azure's documentation gives {MOST_FROM_IMAGE} for a scale set from one, and {LARGEST_SCALE_SET} from a gallery's image"
             )));
         }
         OriginKind::ManagedImage | OriginKind::GalleryVersion => {}

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 
+pub use self::check::LARGEST_SCALE_SET;
 pub(super) use self::check::check;
 use super::booted::BootedVm;
 use super::machine::SecurityType;

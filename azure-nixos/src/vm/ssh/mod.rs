@@ -2,7 +2,7 @@
 //! that the machine showed on its serial console.
 
 pub(super) mod arguments;
-mod known_hosts;
+pub(super) mod known_hosts;
 
 use std::ffi::OsString;
 use std::fs;
