@@ -15,15 +15,20 @@ use std::path::{Path, PathBuf};
 use azure_nixos::image::ImageSource;
 use azure_nixos::vm::{InventoryFormat, Machines};
 use azure_nixos::{ImageBuilder, VmBuilder};
-use azure_nixos_examples::{LocalAzure, Result, SshServer, disk_image};
+use azure_nixos_emulator::SshServer;
+use azure_nixos_examples::{LocalAzure, Result, disk_image};
 use tokio::process::Command;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let place = tempfile::tempdir()?;
     let there = nix_on_the_machine(place.path())?;
-    let server = SshServer::start(place.path(), &there)?;
-    let address = server.address;
+    let variables = there
+        .iter()
+        .map(|(name, value)| format!(" \"{name}={}\"", value.display()));
+    let variables = format!("SetEnv{}", variables.collect::<String>());
+    let server = SshServer::start_with(place.path(), &variables)?;
+    let address = server.address();
     let local = LocalAzure::start_with(|azure| azure.ssh_at(move |_| Some(address))).await?;
     let disk = disk_image(local.directory(), 1)?;
 

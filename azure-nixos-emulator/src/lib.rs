@@ -8,7 +8,7 @@
 //! What lives where: [`Emulator`] is the running thing and [`EmulatorBuilder`] its settings. `arm`
 //! is Resource Manager, one file per resource type; `blob` the data plane; `login` what Entra does;
 //! `control` what the tests of other programs do to it; `server`, `tls`, `proxy`, `lock` and `state`
-//! carry them, `ssh_at` leads to servers that stand for machines, and `azure_names` has the host names.
+//! carry them, `ssh_at` leads to servers that stand for machines, `ssh_server` starts one, and `azure_names` has the host names.
 
 mod arm;
 mod assumption;
@@ -29,6 +29,7 @@ mod running;
 mod server;
 mod span;
 mod ssh_at;
+mod ssh_server;
 mod state;
 mod tls;
 mod vhd;
@@ -44,3 +45,4 @@ pub use error::EmulatorError;
 pub use fault::Faults;
 pub use operation::{Operation, UnknownOperation};
 pub use running::Running;
+pub use ssh_server::SshServer;

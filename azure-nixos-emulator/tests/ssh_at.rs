@@ -11,11 +11,11 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use azure_nixos_emulator::{Boot, Emulator};
+use azure_nixos_emulator::{Boot, Emulator, SshServer};
 use common::{COMPUTE, Client, NETWORK, builder, resource, vm};
 use serde_json::json;
 
@@ -205,20 +205,6 @@ async fn machines_answer_for_themselves_or_not_at_all() {
     emulator.stop().await;
 }
 
-/// sshd, where it is installed. Its absence is no error here, unlike that of other programs: what is
-/// shown with it the test above shows too.
-fn sshd() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/usr/local/sbin", "/run/current-system/sw/bin"].map(PathBuf::from))
-        .map(|place| place.join("sshd"))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("SKIPPED: sshd is not installed, so this test shows nothing");
-    }
-    found
-}
-
 fn key(path: &Path) {
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])
@@ -226,58 +212,6 @@ fn key(path: &Path) {
         .status()
         .unwrap();
     assert!(made.success());
-}
-
-/// An sshd that ends with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts an sshd with a host key and a user key of its own.
-fn serve(program: &Path, dir: &Path) -> (Server, SocketAddr) {
-    key(&dir.join("host"));
-    key(&dir.join("user"));
-    std::fs::copy(dir.join("user.pub"), dir.join("authorized")).unwrap();
-    // It does not say which port it took, so one is taken that was free a moment ago.
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let config = dir.join("config");
-    std::fs::write(
-        &config,
-        format!(
-            "ListenAddress {address}\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized\n\
-             PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
-             PermitRootLogin yes\n",
-            dir.display()
-        ),
-    )
-    .unwrap();
-    // As root it wants the directory of its own that the system makes at boot.
-    let _ = std::fs::create_dir_all("/run/sshd");
-    let server = Command::new(program)
-        .arg("-D")
-        .arg("-e")
-        .arg("-f")
-        .arg(&config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(dir.join("log")).unwrap())
-        .spawn()
-        .unwrap();
-    let server = Server(server);
-    let started = Instant::now();
-    while TcpStream::connect(address).is_err() {
-        let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-        assert!(started.elapsed() < PATIENCE, "sshd does not listen: {log}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    (server, address)
 }
 
 /// What a command prints on a machine; `None` where ssh fails.
@@ -310,9 +244,16 @@ fn ssh(dir: &Path, at: SocketAddr, command: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_sshd_stands_for_a_machine() {
-    let Some(program) = sshd() else { return };
+    // Its absence is no error here, unlike that of other programs: what is shown with it the test above
+    // shows too.
+    if SshServer::program().is_none() {
+        eprintln!("SKIPPED: sshd is not installed, so this test shows nothing");
+        return;
+    }
     let place = tempfile::tempdir().unwrap();
-    let (_server, address) = serve(&program, place.path());
+    let server = SshServer::start(place.path().join("server")).unwrap();
+    let address = server.address();
+    key(&place.path().join("user"));
     let dir = tempfile::tempdir().unwrap();
     let emulator = builder(dir.path())
         .ssh_at(move |_| Some(address))
@@ -322,14 +263,17 @@ async fn a_real_sshd_stands_for_a_machine() {
     let client = prepare(&emulator).await;
     make_machine(&client, "web").await;
     let at = ssh_of(&client, "web").await;
-    let log = || std::fs::read_to_string(place.path().join("log")).unwrap_or_default();
+    assert_eq!(ssh(place.path(), at, "echo it runs"), None);
+    server.authorize(&place.path().join("user.pub")).unwrap();
     assert_eq!(
         ssh(place.path(), at, "echo it runs").as_deref(),
         Some("it runs\n"),
         "{}",
-        log()
+        server.log()
     );
     act(&client, "web", "deallocate").await;
     assert_eq!(ssh(place.path(), at, "echo it runs"), None);
     emulator.stop().await;
+    drop(server);
+    assert!(TcpStream::connect(address).is_err());
 }

@@ -11,10 +11,6 @@ use azure_nixos::azure::{Cloud, Transport};
 use azure_nixos_emulator::{Emulator, EmulatorBuilder};
 use tempfile::TempDir;
 
-pub use ssh_server::SshServer;
-
-mod ssh_server;
-
 /// What an example's `main` returns.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 

@@ -33,6 +33,5 @@ mod resume;
 mod road;
 mod secrets;
 mod ssh;
-mod sshd;
 mod tools;
 mod undo;

@@ -4,16 +4,16 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use azure_nixos_emulator::SshServer;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::azure::Azure;
 use crate::disks::{self, Table};
 use crate::place::{Done, Place, Running, other};
-use crate::sshd::{Sshd, new_host_key};
 use crate::tools::have;
 
 /// A server of another kind, which stands for machines that are still booting.
@@ -26,6 +26,17 @@ fn no_ssh() -> SocketAddr {
         }
     });
     address
+}
+
+/// Makes a pair and returns its public key, without a comment.
+fn new_key(file: &Path) -> String {
+    other(
+        "ssh-keygen",
+        &[&"-q", &"-t", &"ed25519", &"-N", &"", &"-f", &file],
+    );
+    let line = fs::read_to_string(file.with_extension("pub")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().take(2).collect();
+    words.join(" ")
 }
 
 /// The id of a machine, as soon as there is one, and the file that its console writes to.
@@ -69,7 +80,11 @@ async fn a_machine_is_logged_into() {
     }
     let place = Place::new();
     let made = place.path("home/.ssh/azure-nixos");
-    let sshd = Sshd::start(place.root(), &made.join("web.pub"));
+    let sshd = SshServer::start(place.path("sshd")).unwrap();
+    let host_key = sshd.host_key().unwrap();
+    let shown = other("ssh-keygen", &[&"-l", &"-f", &sshd.host_key_file()]);
+    let shown: Vec<&str> = shown.split_whitespace().collect();
+    let fingerprint = format!("{} {}", shown[1], shown[shown.len() - 1]);
     let other_server = no_ssh();
     let azure = Azure::start_with(&place, |builder| {
         builder.ssh_at(move |_| Some(other_server))
@@ -94,29 +109,31 @@ async fn a_machine_is_logged_into() {
     ];
     let booting = azure.begin(&place, &boot);
     let log = console(&place, &azure, "web").await;
-    fs::write(&log, shows(&sshd.host_key)).unwrap();
+    fs::write(&log, shows(&host_key)).unwrap();
     azure
         .emulator
-        .set_ssh_at("web", Some(sshd.address))
+        .set_ssh_at("web", Some(sshd.address()))
         .unwrap();
     let done = booting.finish();
     assert_eq!(done.code(), Some(0), "{done:#?}");
     let vm = done.json();
     assert_eq!(vm["ready"], "ssh");
-    assert_eq!(vm["host_key_fingerprints"][0], sshd.fingerprint);
+    assert_eq!(vm["host_key_fingerprints"][0], fingerprint);
     let line = vm["known_hosts"][0].as_str().unwrap();
     let address = vm["public_ip"].as_str().unwrap();
     assert!(
-        line.contains(address) && line.ends_with(&sshd.host_key),
+        line.contains(address) && line.ends_with(&host_key),
         "{line}"
     );
     for said in [
-        format!("host key: {}", sshd.fingerprint),
+        format!("host key: {fingerprint}"),
         format!("for known_hosts: {line}"),
     ] {
         assert!(done.stderr.contains(&said), "{said}: {}", done.stderr);
     }
 
+    // As an agent does.
+    sshd.authorize(&made.join("web.pub")).unwrap();
     let me = other("id", &[&"-un"]);
     let me = me.trim();
     let ssh = |more: &[&str]| azure.run(&place, &[&WEB[..], more].concat());
@@ -132,7 +149,7 @@ async fn a_machine_is_logged_into() {
     );
     let known = fs::read_to_string(made.join("known_hosts")).unwrap();
     assert!(
-        known.contains(&format!(" {} serial-log", sshd.host_key)),
+        known.contains(&format!(" {host_key} serial-log")),
         "{known}"
     );
     // Words are joined and read by a shell over there, and none is an option of ssh here.
@@ -162,7 +179,7 @@ async fn a_machine_is_logged_into() {
     ] {
         assert!(denied.stderr.contains(part), "{part}: {}", denied.stderr);
     }
-    let wrong = new_host_key(&place.path("wrong"));
+    let wrong = new_key(&place.path("wrong"));
     let refused = ssh(&["-u", me, "-i", "wrong", "--", "echo", "hello"]);
     assert_eq!((refused.code(), refused.stdout.as_str()), (Some(255), ""));
 
@@ -188,8 +205,8 @@ async fn a_machine_is_logged_into() {
     assert_eq!(second.stderr, "");
     let file = made.join("known_hosts");
     let believed = fs::read_to_string(&file).unwrap();
-    assert!(believed.contains(&sshd.host_key), "{believed}");
-    fs::write(&file, believed.replace(&sshd.host_key, &wrong)).unwrap();
+    assert!(believed.contains(&host_key), "{believed}");
+    fs::write(&file, believed.replace(&host_key, &wrong)).unwrap();
     assert_eq!(ssh(&["-u", me, "--", "echo", "hello"]).code(), Some(255));
 
     let mut none = azure.command(&place, &[&WEB[..], &["-u", me]].concat());
