@@ -254,6 +254,11 @@ fn a_scale_set_lives_and_goes() {
     let shown = made.json();
     let id = shown["scale_set_id"].as_str().unwrap();
     assert!(id.ends_with("/virtualMachineScaleSets/set"), "{id}");
+    assert_eq!(
+        made.stderr.matches("answers nobody").count(),
+        1,
+        "{made:#?}"
+    );
     let machines = shown["machines"].as_array().unwrap();
     let names: Vec<&str> = machines
         .iter()
