@@ -15,7 +15,7 @@ use crate::disks::{self, Table};
 use crate::place::{Done, Place};
 use crate::tools::have;
 
-const KEY: &str =
+pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me@host\n";
 
 /// The arguments that name the machine of these tests.
