@@ -145,14 +145,15 @@ impl Booted {
     /// Says on standard error how to get in.
     pub(crate) fn announce(&self) {
         match self {
-            Self::One(vm) => announce(vm),
+            Self::One(vm) => announce(vm, &[]),
             Self::Several(fleet) => {
                 for warning in &fleet.warnings {
                     output::warning(warning);
                 }
+                let said = announce_common(&fleet.machines);
                 for vm in &fleet.machines {
                     output::note(&format!("{}:", vm.name));
-                    announce(vm);
+                    announce(vm, &said);
                 }
             }
             Self::Set(set) => announce_set(set),
@@ -409,6 +410,7 @@ fn announce_set(set: &BootedSet) {
     if let Some(principal) = &set.principal_id {
         output::note(&format!("identity: {principal}"));
     }
+    let said = announce_common(&set.machines);
     for vm in &set.machines {
         let way = vm
             .ssh_command
@@ -417,19 +419,32 @@ fn announce_set(set: &BootedSet) {
         let address = vm.public_ip.as_ref().or(vm.private_ip.as_ref());
         let way = way.or_else(|| address.map(|address| format!("address: {address}")));
         output::note(&format!("{}: {}", vm.name, way.unwrap_or_default()));
-        for note in &vm.notes {
+        for note in vm.notes.iter().filter(|note| !said.contains(note)) {
             output::note(&format!("{}: {note}", vm.name));
         }
         announce_host_keys(vm);
     }
 }
 
-/// Says on standard error how to get into a machine.
-pub(crate) fn announce(vm: &BootedVm) {
+/// Says what is to be known of every one of several machines, and returns it.
+fn announce_common(machines: &[BootedVm]) -> Vec<&String> {
+    let [first, others @ ..] = machines else {
+        return Vec::new();
+    };
+    let has = |note: &&String| others.iter().all(|vm| vm.notes.contains(note));
+    let common: Vec<&String> = first.notes.iter().filter(has).collect();
+    for note in &common {
+        output::note(&format!("of each: {note}"));
+    }
+    common
+}
+
+/// Says on standard error how to get into a machine, without what was said already.
+fn announce(vm: &BootedVm, said: &[&String]) {
     for warning in &vm.warnings {
         output::warning(warning);
     }
-    for note in &vm.notes {
+    for note in vm.notes.iter().filter(|note| !said.contains(note)) {
         output::note(note);
     }
     if let Some(key) = &vm.ssh_private_key {

@@ -264,6 +264,10 @@ async fn several_are_one_object_or_one_id_a_line() {
         "{done:#?}"
     );
     assert!(!done.stderr.contains("log in"), "{}", done.stderr);
+    // What is so of all is said once.
+    let said = "of each: the machine runs; whether ssh answers is not looked at: nobody is let in";
+    assert_eq!(done.stderr.matches("is not looked at").count(), 1);
+    assert!(done.stderr.contains(said), "{}", done.stderr);
     for key in ["a-1", "a-2"] {
         assert!(place.path(&format!("home/.ssh/azure-nixos/{key}")).exists());
     }

@@ -15,7 +15,7 @@ use crate::disks::{self, Table};
 use crate::place::{Done, Place};
 use crate::tools::have;
 
-const KEY: &str =
+pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me@host\n";
 
 /// The arguments that name the machine of these tests.
@@ -254,6 +254,11 @@ fn a_scale_set_lives_and_goes() {
     let shown = made.json();
     let id = shown["scale_set_id"].as_str().unwrap();
     assert!(id.ends_with("/virtualMachineScaleSets/set"), "{id}");
+    assert_eq!(
+        made.stderr.matches("answers nobody").count(),
+        1,
+        "{made:#?}"
+    );
     let machines = shown["machines"].as_array().unwrap();
     let names: Vec<&str> = machines
         .iter()

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::disks::{self, Table};
+use crate::machines::KEY;
 use crate::place::{Done, Place};
 
 /// Runs mistakes and keeps what was said, for the golden text.
@@ -323,10 +324,14 @@ fn names_and_places() {
     mistakes.boot(&["-g", "vms", "-i", &image.replace("/images/", "/disks/")]);
     mistakes.boot(&["-g", "vms", "-i", "/twice"]);
     mistakes.boot(&["-g", "v/s", "-i", &image]);
-    mistakes.make(
-        1,
-        &["boot-vm", "--local", "-g", "vms", "-n", "a_b", "-i", &image],
-    );
+    // A good name for a machine, of which the network's would be too long.
+    let long = "x".repeat(60);
+    for name in ["a_b", "a/b", "", &long] {
+        mistakes.make(
+            1,
+            &["boot-vm", "--local", "-g", "vms", "-n", name, "-i", &image],
+        );
+    }
     mistakes.make(
         1,
         &[
@@ -364,6 +369,7 @@ fn machines_that_cannot_be() {
         "big.raw",
     ]);
     place.write("text.pub", "hello\n");
+    place.write("two.pub", KEY.repeat(2));
     let made = place.path("home/.ssh/azure-nixos/web");
     for (option, value) in [
         ("-d", "49"),
@@ -373,12 +379,14 @@ fn machines_that_cannot_be() {
         ("--allow-ssh-from", "everybody"),
         ("--ssh-key", "missing.pub"),
         ("--ssh-key", "text.pub"),
+        ("--ssh-key", "two.pub"),
         ("--ssh-key", "-"),
         ("--ssh-key", "agent"),
         ("-s", "Standard_D2s_v6"),
         ("-s", "Standard_D2s_v4"),
         ("--os-disk-sku", "UltraSSD_LRS"),
         ("--zone", "westus2"),
+        ("--zone", "9"),
         ("--allow-ssh-from", "me"),
         ("--subnet", "default"),
         ("--security-type", "trusted-launch"),

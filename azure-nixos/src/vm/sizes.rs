@@ -136,7 +136,7 @@ impl Catalogue {
         let machines = size.machines_need(needs.count);
         (!short.is_empty()).then(|| {
             format!(
-                "{machines} {cores} vCPUs, and the quota of {} is used up: {}",
+                "{machines} {cores} vCPUs, for which the quota of {} has no room: in use are {}",
                 needs.location,
                 short.join(" and ")
             )
@@ -481,7 +481,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Quota);
         assert_eq!(
             error.to_string(),
-            "a machine of Large needs 4 vCPUs, and the quota of westus2 is used up: 7 of 10 (cores)"
+            "a machine of Large needs 4 vCPUs, for which the quota of westus2 has no room: in use are 7 of 10 (cores)"
         );
         assert!(
             error.hint().unwrap().contains("Small (1 vCPU, 8 GB)"),

@@ -150,10 +150,19 @@ fn parse(text: &str, what: &str) -> Result<String> {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return Err(not_a_key(what));
-    };
+    let line = lines.next().ok_or_else(|| not_a_key(what))?;
     let key = PublicKey::from_openssh(line).map_err(|_| not_a_key(what))?;
+    match lines.next().map(PublicKey::from_openssh) {
+        None => {}
+        Some(Err(_)) => return Err(not_a_key(what)),
+        Some(Ok(_)) => {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{what} holds more than one key"),
+            )
+            .with_hint("pass a file for each: --ssh-key may be repeated"));
+        }
+    }
     match key.algorithm() {
         Algorithm::Ed25519 => Ok(line.to_owned()),
         Algorithm::Rsa { .. } => match rsa_bits(&key) {
@@ -350,10 +359,13 @@ mod tests {
             "",
             "ssh-ed25519 AAAA",
             "hello",
-            &format!("{ED25519}\n{ED25519}"),
+            &format!("{ED25519}\nhello"),
         ] {
-            assert!(SshKey::text(bad).line().is_err(), "{bad}");
+            let error = SshKey::text(bad).line().unwrap_err();
+            assert!(error.to_string().contains("not hold a public key"), "{bad}");
         }
+        let two = SshKey::text(format!("{ED25519}\n{ED25519}")).line();
+        assert!(two.unwrap_err().to_string().contains("more than one key"));
         let directory = tempfile::tempdir().unwrap();
         let pair = generate(directory.path(), "web", "c").unwrap();
         let error = SshKey::file(&pair.private).line().unwrap_err();
