@@ -318,9 +318,32 @@ pub(crate) enum InventoryFormat {
     Json,
 }
 
-/// Which machine is meant.
+/// Which machine is meant: by its name alone, or by its group and name.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WhichVm {
+    /// Machine: NAME, or NAME.GROUP where two groups have the name
+    #[arg(
+        value_name = "VM",
+        required_unless_present = "name",
+        conflicts_with = "name"
+    )]
+    pub(crate) vm: Option<String>,
+    /// Resource group of the machine [default: the one that has a machine of this name]
+    #[arg(short = 'g', long, value_name = "GROUP")]
+    pub(crate) resource_group: Option<String>,
+    /// Name of the machine
+    #[arg(
+        short = 'n',
+        long = "vm-name",
+        visible_alias = "name",
+        value_name = "NAME"
+    )]
+    pub(crate) name: Option<String>,
+}
+
+/// Which machine is to go: nothing is guessed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ThisVm {
     /// Resource group of the machine
     #[arg(short = 'g', long, value_name = "GROUP")]
     pub(crate) resource_group: String,
@@ -391,7 +414,7 @@ pub(crate) struct Resize {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteVm {
     #[command(flatten)]
-    pub(crate) vm: WhichVm,
+    pub(crate) vm: ThisVm,
     /// Do not ask; without a terminal nobody can be asked
     #[arg(short = 'y', long)]
     pub(crate) yes: bool,

@@ -1,9 +1,10 @@
 //! The connection that a command uses: Azure, or a local one that lives as long as the command.
 
-use azure_nixos::Azure;
 use azure_nixos::azure::AzureBuilder;
+use azure_nixos::vm::{Machine, Machines};
+use azure_nixos::{Azure, Error};
 
-use crate::args::Global;
+use crate::args::{Global, WhichVm};
 use crate::output;
 use crate::run::Failure;
 
@@ -57,6 +58,18 @@ impl Connection {
             #[cfg(feature = "local")]
             local: None,
         })
+    }
+
+    /// The machine that is meant.
+    pub(crate) async fn machine(&self, which: &WhichVm) -> Result<Machine, Error> {
+        let machines = Machines::new(&self.azure);
+        // One of the two is there.
+        let name = which.vm.as_ref().or(which.name.as_ref());
+        let name = name.map_or("", String::as_str);
+        match &which.resource_group {
+            Some(group) => Ok(machines.machine(group, name)),
+            None => machines.find(name).await,
+        }
     }
 
     /// Connects to a local Azure and keeps it.

@@ -1,6 +1,6 @@
 //! `start`, `stop`, `restart` and `resize`.
 
-use azure_nixos::vm::{Machine, MachineChange, Machines};
+use azure_nixos::vm::{Machine, MachineChange};
 use serde::Serialize;
 
 use super::show_vm::Shown;
@@ -54,8 +54,11 @@ async fn change(
     how: impl FnOnce(&Machine) -> MachineChange,
 ) -> Result<u8, Failure> {
     let connection = Connection::open(global).await?;
-    let machine = Machines::new(&connection.azure).machine(vm.resource_group, vm.name);
-    let result = follow_saying(how(&machine).start(), console, STOPPED).await;
+    let result = async {
+        let machine = connection.machine(&vm).await?;
+        follow_saying(how(&machine).start(), console, STOPPED).await
+    };
+    let result = result.await;
     connection.close().await;
     let changed = result?;
     for note in &changed.notes {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use azure_nixos::vm::{Machines, SerialLog, SerialPart};
+use azure_nixos::vm::{SerialLog, SerialPart};
 use serde::Serialize;
 
 use crate::args::{Format, Global, SerialLog as Args};
@@ -45,8 +45,7 @@ async fn print(
     console: &Console,
     connection: &Connection,
 ) -> Result<u8, Failure> {
-    let machines = Machines::new(&connection.azure);
-    let machine = machines.machine(args.vm.resource_group, args.vm.name);
+    let machine = connection.machine(&args.vm).await?;
     if args.enable {
         let enabling = machine.enable_boot_diagnostics().start();
         for note in follow_saying(enabling, console, STOPPED).await?.notes {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use azure_nixos::vm::{MachineDisk, MachineInfo, Machines};
+use azure_nixos::vm::{MachineDisk, MachineInfo};
 use serde::Serialize;
 
 use crate::args::{Format, Global, WhichVm};
@@ -80,8 +80,7 @@ impl<'a> ShownDisk<'a> {
 
 pub(crate) async fn show_vm(global: &Global, vm: WhichVm) -> Result<u8, Failure> {
     let connection = Connection::open(global).await?;
-    let machines = Machines::new(&connection.azure);
-    let result = machines.get(&vm.resource_group, &vm.name).await;
+    let result = info(&vm, &connection).await;
     connection.close().await;
     let machine = result?;
     match global.output {
@@ -89,6 +88,10 @@ pub(crate) async fn show_vm(global: &Global, vm: WhichVm) -> Result<u8, Failure>
         Format::Text => output::result(text(&machine).trim_end())?,
     }
     Ok(0)
+}
+
+async fn info(vm: &WhichVm, connection: &Connection) -> Result<MachineInfo, Failure> {
+    Ok(connection.machine(vm).await?.info().await?)
 }
 
 /// The machine as aligned lines; what is not known has none.

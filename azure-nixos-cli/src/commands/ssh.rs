@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-use azure_nixos::vm::{Login, Machines, SshCommand};
+use azure_nixos::vm::{Login, SshCommand};
 use rustix::process::{self, Pid};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,8 +44,7 @@ pub(crate) async fn ssh(global: &Global, args: Ssh) -> Result<u8, Failure> {
 }
 
 async fn find(args: &Ssh, connection: &Connection) -> Result<(Login, SshCommand), Failure> {
-    let machines = Machines::new(&connection.azure);
-    let machine = machines.machine(&args.vm.resource_group, &args.vm.name);
+    let machine = connection.machine(&args.vm).await?;
     let mut login = machine.login().await?;
     if let Some(path) = &args.identity {
         login = login.identity(path)?;

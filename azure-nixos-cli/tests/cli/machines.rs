@@ -529,6 +529,65 @@ fn a_machine_that_is_not_there() {
     assert_eq!(done.code(), Some(1));
 }
 
+#[test]
+fn a_machine_is_known_by_its_name_alone_where_only_one_has_it() {
+    let place = Place::new();
+    let local = |arguments: &[&str]| {
+        let mut all = vec!["--local"];
+        all.extend(arguments);
+        place.run(&all)
+    };
+    prepare(&place, local);
+    local(&BOOT);
+    for command in [
+        &["stop", "web-1"][..],
+        &["start", "Web-1"],
+        &["restart", "web-1.g"],
+        &["resize", "web-1", "-s", "Standard_B2s"],
+        &["show-vm", "web-1", "-g", "g"],
+        &["serial-log", "web-1", "--enable"],
+    ] {
+        let done = local(command);
+        assert_eq!(done.code(), Some(0), "{command:?}: {done:#?}");
+    }
+    let shown = local(&["show-vm", "web-1", "-o", "json"]).json();
+    assert_eq!(shown["size"], "Standard_B2s");
+    // Nobody is let in here; that much is known of the right machine.
+    let ssh = local(&["ssh", "web-2", "--", "true"]);
+    let said = "there is no machine web-2\n  hint: did you mean web-1?";
+    assert_eq!(ssh.code(), Some(1), "{ssh:#?}");
+    assert!(ssh.stderr.contains(said), "{}", ssh.stderr);
+
+    let booted = local(&BOOT.map(|word| if word == "g" { "other" } else { word }));
+    assert_eq!(booted.code(), Some(0), "{booted:#?}");
+    let done = local(&["stop", "web-1"]);
+    assert_eq!(done.code(), Some(1), "{done:#?}");
+    for words in [
+        "web-1 may be any of 2 machines",
+        "say which: -g g -n web-1, or -g other -n web-1",
+    ] {
+        assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+    }
+    assert_eq!(local(&["stop", "web-1.other"]).code(), Some(0));
+    let state = |group| {
+        local(&["show-vm", "web-1", "-g", group, "-o", "json"]).json()["power_state"].clone()
+    };
+    assert_eq!(
+        (state("g"), state("other")),
+        (json!("running"), json!("deallocated"))
+    );
+
+    // What is deleted is not guessed.
+    for arguments in [
+        &["delete-vm", "web-1", "--yes"][..],
+        &["stop"],
+        &["stop", "web-1", "-n", "web-1"],
+        &["stop", "-g", "g"],
+    ] {
+        assert_eq!(local(arguments).code(), Some(2), "{arguments:?}");
+    }
+}
+
 /// Runs the program on a terminal, with this typed.
 fn on_a_terminal(place: &Place, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
     let program = place.command(arguments);

@@ -7,6 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::addresses::{AT_A_TIME, Addresses};
 use super::change::{Action, MachineChange};
 use super::delete::MachineDelete;
+use super::find::the_one;
 use super::info::{MachineInfo, power_state, ssh_port};
 use super::login::{LoginBuilder, LoginsBuilder};
 use super::serial_log::SerialLogBuilder;
@@ -109,6 +110,31 @@ impl Machines {
         self.machine(group, name).info().await
     }
 
+    /// The machine of this name in whichever group it is: `NAME`, or `NAME.GROUP` where two groups have the
+    /// name. Upper and lower case are the same. One list of all machines is asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], with a name that may be meant or those that there are as the hint;
+    /// [`ErrorKind::Ambiguous`], with the groups; [`ErrorKind::Forbidden`] when the machines of the
+    /// subscription may not be listed, where [`machine`](Self::machine) may do.
+    ///
+    /// # Cancellation
+    /// Safe to drop: nothing is changed.
+    pub async fn find(&self, name: &str) -> Result<Machine> {
+        check_name(name)?;
+        let listed = Client::new(&self.azure)?.machines(None).await;
+        let machines = listed.map_err(|error| match error.kind() {
+            ErrorKind::Forbidden => error.with_hint("name the group of the machine too"),
+            _ => error,
+        })?;
+        let places: Vec<(&str, &str)> = machines
+            .iter()
+            .filter_map(|one| Some((one.name.as_deref()?, one.id.as_ref()?.resource_group()?)))
+            .collect();
+        let (name, group) = the_one(&places, name)?;
+        Ok(self.machine(group, name))
+    }
+
     /// How to log into the machines of a group, or of the whole subscription, in the order of
     /// [`list`](Self::list).
     pub fn logins(&self, group: Option<&str>) -> LoginsBuilder {
@@ -195,6 +221,10 @@ impl Machine {
 /// Refuses names that no machine has, before they become a part of a path.
 pub(super) fn check_names(group: &str, name: &str) -> Result<()> {
     Named::ResourceGroup.check(group)?;
+    check_name(name)
+}
+
+fn check_name(name: &str) -> Result<()> {
     // Who made it may have used characters that this library does not.
     let safe = |c: char| !c.is_whitespace() && !c.is_control() && !"/\\?#%&".contains(c);
     if name.is_empty() || name == "." || name == ".." || !name.chars().all(safe) {

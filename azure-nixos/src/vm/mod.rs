@@ -13,6 +13,7 @@ mod builder;
 mod change;
 mod delete;
 mod explain;
+mod find;
 mod identity;
 mod image;
 mod info;

@@ -191,6 +191,21 @@ async fn what_is_not_there_is_said_with_what_there_is() {
         assert_eq!(error.to_string(), "there is no machine wbe-1 in vms");
         assert_eq!(error.hint(), Some("did you mean web-1?"));
     }
+    for wanted in ["WEB-1", "web-1.vms"] {
+        let found = place.machines().find(wanted).await.unwrap();
+        assert_eq!(found.info().await.unwrap().name, "web-1");
+    }
+    let error = place.machines().find("wbe-1").await.unwrap_err();
+    assert!(error.is_not_found());
+    assert_eq!(error.hint(), Some("did you mean web-1?"));
+    assert!(
+        place
+            .machines()
+            .find("a/b")
+            .await
+            .unwrap_err()
+            .is_invalid_input()
+    );
     let error = place.machines().get("none", "web-1").await.unwrap_err();
     assert!(error.is_not_found());
     assert!(

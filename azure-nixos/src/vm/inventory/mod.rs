@@ -30,6 +30,7 @@ use crate::quote::for_shell;
 use crate::{Error, ErrorKind, Result};
 
 pub use format::{InventoryFormat, InventoryText};
+pub(in crate::vm) use names::qualified;
 
 /// Which machines an inventory is to have. Await it.
 #[derive(Clone, Debug)]

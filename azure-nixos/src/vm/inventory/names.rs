@@ -16,7 +16,7 @@ pub(super) struct Names {
 
 /// The name and the group as one name. Groups may have parentheses in their names, which ssh refuses
 /// in the name of a host.
-pub(super) fn qualified(name: &str, group: &str) -> String {
+pub(in crate::vm) fn qualified(name: &str, group: &str) -> String {
     format!("{}.{}", plain(name), plain(group))
 }
 

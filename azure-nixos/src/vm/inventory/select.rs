@@ -1,22 +1,22 @@
 //! From what there is to what was asked for.
 
-use super::names::{distinguish, qualified};
+use super::names::distinguish;
 use super::{Inventory, InventoryMachine, LeftOut, Login, Scope};
-use crate::vm::info::{MachineInfo, PowerState};
-use crate::vm::machines::hint;
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
+use crate::vm::find::{is_called, unknown};
+use crate::vm::info::PowerState;
 
 /// The machines that were asked for, with their names.
 ///
 /// # Errors
 /// When one that was named is not there, or cannot be logged into; when names cannot be told apart.
 pub(super) fn select(logins: Vec<Login>, scope: Scope) -> Result<Inventory> {
-    let machines: Vec<&MachineInfo> = logins.iter().map(|login| &login.machine).collect();
-    let wanted = wanted(&machines, &scope.names)?;
-    let places: Vec<(&str, &str)> = machines
+    let places: Vec<(&str, &str)> = logins
         .iter()
+        .map(|login| &login.machine)
         .map(|info| (info.name.as_str(), info.resource_group.as_str()))
         .collect();
+    let wanted = wanted(&places, &scope.names)?;
     // Of all that were looked at, so that a name does not depend on who else is asked for.
     let names = distinguish(&places)?;
     let machines: Vec<_> = logins
@@ -55,7 +55,7 @@ fn left_out(login: &Login, stopped: bool) -> Option<LeftOut> {
 }
 
 /// Which machines are asked for.
-fn wanted(machines: &[&MachineInfo], names: &[String]) -> Result<Vec<bool>> {
+fn wanted(machines: &[(&str, &str)], names: &[String]) -> Result<Vec<bool>> {
     if names.is_empty() {
         return Ok(vec![true; machines.len()]);
     }
@@ -63,33 +63,13 @@ fn wanted(machines: &[&MachineInfo], names: &[String]) -> Result<Vec<bool>> {
     for name in names {
         let mut found = false;
         for (machine, wanted) in machines.iter().zip(&mut wanted) {
-            let full = format!("{}.{}", machine.name, machine.resource_group);
-            let forms = [
-                &machine.name,
-                &full,
-                &qualified(&machine.name, &machine.resource_group),
-            ];
-            if forms
-                .iter()
-                .any(|form| form.to_lowercase() == name.to_lowercase())
-            {
+            if is_called(*machine, name) {
                 (found, *wanted) = (true, true);
             }
         }
         if !found {
-            return Err(unknown(name, machines));
+            return Err(unknown(machines, name));
         }
     }
     Ok(wanted)
-}
-
-fn unknown(name: &str, machines: &[&MachineInfo]) -> Error {
-    let error = Error::new(ErrorKind::NotFound, format!("there is no machine {name}"));
-    if machines.is_empty() {
-        return error.with_hint(
-            "there are no machines at all; `azure-nixos list-vms` lists those that this login sees",
-        );
-    }
-    let names = machines.iter().map(|machine| machine.name.as_str());
-    error.with_hint(hint(name, names.collect(), "there are"))
 }
