@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::read_at::ReadAt;
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// Bytes of a piece: one read, and thousands of entries.
 const PIECE: u64 = 64 << 10;
@@ -102,16 +102,33 @@ impl Pieces {
 
     fn read<F: ReadAt + ?Sized>(&self, file: &F, table: &Range<u64>, at: u64) -> Result<Piece> {
         let (start, offset, length) = place(table, at);
-        // PIECE at most.
-        let mut bytes = vec![0; length as usize];
-        file.read_exact_at(&mut bytes, offset)?;
-        let bytes: Arc<[u8]> = bytes.into();
+        let mut bytes = self.buffer(length);
+        match Arc::get_mut(&mut bytes) {
+            Some(bytes) => file.read_exact_at(bytes, offset)?,
+            // It has no other owner yet.
+            None => return Err(Error::new(ErrorKind::Internal, "a new buffer is shared")),
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {
             kept.pop_front();
         }
         kept.push_back((offset, Arc::clone(&bytes)));
         Ok(Piece { bytes, start })
+    }
+
+    /// Room for a piece: that of the one used longest ago, if nobody reads it still, since to make
+    /// room anew for each piece takes as long as reading it.
+    fn buffer(&self, length: u64) -> Arc<[u8]> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT
+            && let Some((_, mut oldest)) = kept.pop_front()
+            && oldest.len() as u64 == length
+            && Arc::get_mut(&mut oldest).is_some()
+        {
+            return oldest;
+        }
+        // PIECE at most.
+        std::iter::repeat_n(0, length as usize).collect()
     }
 }
 

@@ -111,7 +111,7 @@ impl Layout {
     }
 
     /// The entries from that of a block on, as far as one piece of the table goes: at least one,
-    /// unless they lie in a hole.
+    /// unless many blocks of zeros come first.
     pub(super) fn entries_from<F: ReadAt + ?Sized>(
         &self,
         file: &F,
@@ -119,13 +119,21 @@ impl Layout {
         block: u64,
     ) -> Result<Entries> {
         let entry = block + block / self.chunk;
-        let look = pieces.look(file, &self.table, entry * 8)?;
+        let look = match pieces.look(file, &self.table, entry * 8)? {
+            // A large disk with little in it has a table of hundreds of MiB that says so.
+            Look::Piece(piece) => match leading_zeros(piece.entries(entry * 8)) {
+                0 => Look::Piece(piece),
+                count => Look::Hole((entry + count) * 8),
+            },
+            hole @ Look::Hole(_) => hole,
+        };
         Ok(Entries {
             look,
             entry,
             block,
             blocks: self.blocks,
             chunk: self.chunk,
+            until_bitmap: self.chunk - block % self.chunk,
         })
     }
 
@@ -147,6 +155,7 @@ impl Layout {
         match entry & 7 {
             // Not present, undefined, zero, unmapped. Undefined and unmapped blocks may read as
             // anything; 5 is what unmapped was in a draft of the format. QEMU does the same.
+            // `may_not_be_zero` has to know what stands here.
             0..=3 | 5 => Ok(State::Zero),
             6 => {
                 // The upper 44 bits count MiB, so they are the offset without more ado.
@@ -194,11 +203,34 @@ pub(super) struct Entries {
     block: u64,
     blocks: u64,
     chunk: u64,
+    /// Entries before the next one that is for a bitmap.
+    until_bitmap: u64,
+}
+
+/// Entries that are looked at together.
+const GROUP: usize = 64;
+
+/// How many of the first entries are of blocks that read as zeros, in whole groups.
+fn leading_zeros(entries: &[[u8; 8]]) -> u64 {
+    let groups = entries.chunks_exact(GROUP);
+    let zeros = groups.take_while(|group| !may_not_be_zero(group));
+    (zeros.count() * GROUP) as u64
+}
+
+/// Whether one of the entries has a state other than those that [`Layout::state`] takes for zeros:
+/// 4, 6 or 7. One for a bitmap may have, and is left out by whoever looks closer. Without branches,
+/// so that it is done for several entries at a time.
+fn may_not_be_zero(entries: &[[u8; 8]]) -> bool {
+    let found = entries.iter().fold(0, |found, entry| {
+        let entry = u64::from_le_bytes(*entry);
+        found | (entry >> 2) & (entry >> 1 | !entry)
+    });
+    found & 1 != 0
 }
 
 impl Entries {
-    /// In a hole of the file, which is as good as entries of zeros: the first block whose entry may
-    /// be outside of it.
+    /// In a hole of the file, which is as good as entries of zeros, or where many of these are: the
+    /// first block whose entry may be another.
     pub(super) fn hole(&self) -> Option<u64> {
         let Look::Hole(end) = self.look else {
             return None;
@@ -225,7 +257,12 @@ impl Iterator for Entries {
             entry: self.entry,
         };
         self.block += 1;
-        self.entry += 1 + u64::from(self.block.is_multiple_of(self.chunk));
+        self.entry += 1;
+        self.until_bitmap -= 1;
+        if self.until_bitmap == 0 {
+            self.entry += 1;
+            self.until_bitmap = self.chunk;
+        }
         Some((index, value))
     }
 }
@@ -243,4 +280,25 @@ fn creator<F: ReadAt + ?Sized>(file: &F) -> Result<String> {
         .chars()
         .map(|c| if c.is_control() { '.' } else { c })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_zeros_are_those_whose_states_all_read_as_zeros() {
+        let with = |state: u64| {
+            let mut entries = [(7 << 20 | 2u64).to_le_bytes(); 3 * GROUP + 5];
+            entries[GROUP + 9] = (5 << 20 | state).to_le_bytes();
+            leading_zeros(&entries)
+        };
+        for state in [0, 1, 2, 3, 5] {
+            assert_eq!(with(state), 3 * GROUP as u64, "{state}");
+        }
+        for state in [4, 6, 7] {
+            assert_eq!(with(state), GROUP as u64, "{state}");
+        }
+        assert_eq!(leading_zeros(&[[0; 8]; GROUP - 1]), 0);
+    }
 }
