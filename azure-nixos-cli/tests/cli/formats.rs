@@ -209,7 +209,7 @@ const PACKED: [(&str, &str, &[&str]); 4] = [
     ("disk.raw", "zstd", &["-q", "-1", "--no-check", "-c"]),
 ];
 
-fn pack(place: &Place, from: &str, to: &str, tool: &str, options: &[&str]) {
+pub(crate) fn pack(place: &Place, from: &str, to: &str, tool: &str, options: &[&str]) {
     let done = std::process::Command::new(tool)
         .args(options)
         .arg(place.path(from))

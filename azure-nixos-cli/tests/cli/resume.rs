@@ -1,6 +1,7 @@
 //! Uploads that are killed, and gone on with by the same command.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use azure_nixos_emulator::fault::FaultId;
@@ -9,7 +10,16 @@ use rustix::process::Signal;
 use crate::azure::{Azure, write_access, writes};
 use crate::compare::assert_holds;
 use crate::disks::{self, Table};
+use crate::formats::pack;
 use crate::place::{Place, files};
+use crate::tools::have;
+
+/// Name of the result, tool and options.
+const PACKED: [(&str, &str, &[&str]); 3] = [
+    ("disk.raw.gz", "gzip", &["-1", "-c"]),
+    ("disk.raw.xz", "xz", &["-0", "-c"]),
+    ("disk.raw.zst", "zstd", &["-q", "-1", "-c"]),
+];
 
 /// 96 MiB of disk with 48 MiB of data.
 fn disk(place: &Place) {
@@ -91,8 +101,66 @@ async fn twenty_kills_at_random_moments_lose_nothing() {
     );
 }
 
+/// A stream is unpacked from its front again, and of what it holds only what had not arrived is sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_upload_is_undone_and_its_journal_counts_for_no_other_disk() {
+async fn a_compressed_disk_that_was_killed_is_gone_on_with() {
+    const AT_ONCE: u64 = 2;
+    const RUN: u64 = 1 << 20;
+    const PAGE: u64 = 512;
+    const SIZE: u64 = 40 << 20;
+    if !["gzip", "xz", "zstd"].into_iter().all(have) {
+        return;
+    }
+    let place = Place::new();
+    let raw = place.path("disk.raw");
+    // 13 runs of one MiB.
+    disks::make(&raw, Table::Mbr, SIZE >> 20, 3);
+    let azure = Azure::start(&place).await;
+    let faults = azure.emulator.faults();
+    for (file, tool, options) in PACKED {
+        pack(&place, "disk.raw", file, tool, options);
+        // A disk for each, named as its file, but for periods.
+        let disk = file.replace('.', "-");
+        let sas = write_access(&azure, &disk, SIZE).await;
+        let slow = slow_writes(&azure, 60);
+        let arguments = [
+            "upload-vhd",
+            file,
+            "--sas",
+            &sas,
+            "--concurrency",
+            "2",
+            "-o",
+            "json",
+        ];
+        let running = azure.begin(&place, &arguments);
+        azure.until_hit(slow, 7);
+        running.signal(Signal::KILL);
+        let done = running.finish();
+        assert_eq!(done.status.signal(), Some(9), "{file}: {done:#?}");
+        let journals = || files(&place.path("home/.local/state/azure-nixos/uploads"));
+        assert_eq!(journals().len(), 1, "{file}");
+
+        let done = azure.run(&place, &arguments);
+        assert_eq!(done.code(), Some(0), "{file}: {done:#?}");
+        let report = done.json();
+        let count = |name: &str| report[name].as_u64().unwrap();
+        // Seven had come in, of which two may not have been answered.
+        assert!(count("bytes_resumed") >= 4 * RUN, "{file}: {report}");
+        assert!(count("bytes_sent") >= 3 * RUN, "{file}: {report}");
+        let once = count("bytes_sent") + count("bytes_resumed");
+        assert_eq!(once + count("bytes_skipped"), SIZE + PAGE, "{file}");
+        // The second run makes sure that there is no footer.
+        let twice = faults.bytes(slow) - once;
+        assert!(twice <= AT_ONCE * RUN + PAGE, "{file}: {twice} went twice");
+        assert_holds(&azure.emulator.disk_file("g", &disk), &raw);
+        assert_eq!(journals(), [] as [PathBuf; 0], "{file}");
+        faults.clear();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_upload_is_undone_and_its_journal_goes_with_its_disk() {
     let place = Place::new();
     disk(&place);
     let azure = Azure::start(&place).await;
@@ -115,6 +183,11 @@ async fn a_refused_upload_is_undone_and_its_journal_counts_for_no_other_disk() {
         done.stderr.contains("taken away again: "),
         "{}",
         done.stderr
+    );
+    assert!(!done.stderr.contains("to go on from"), "{}", done.stderr);
+    assert_eq!(
+        files(&place.path("home/.local/state/azure-nixos/uploads")),
+        [] as [PathBuf; 0]
     );
     azure.emulator.faults().remove(fault);
     let done = azure.run(&place, &arguments);

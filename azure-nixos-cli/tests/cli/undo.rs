@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use azure_nixos_emulator::fault::{FaultRule, Plane};
@@ -10,7 +11,10 @@ use rustix::process::Signal;
 use crate::azure::{Azure, writes};
 use crate::compare::assert_holds;
 use crate::disks::{self, Table};
-use crate::place::Place;
+use crate::place::{Place, files};
+
+/// Where what has arrived is noted.
+const JOURNALS: &str = "home/.local/state/azure-nixos/uploads";
 
 /// A size that is well formed and not to be had.
 const NO_SIZE: &str = "Standard_X9_v9";
@@ -226,6 +230,9 @@ async fn ctrl_c_in_an_upload_takes_everything_away() {
             done.stderr
         );
         assert!(place.traces().is_empty(), "{:?}", place.traces());
+        // There is nothing to go on with, and nothing that says so.
+        assert!(!done.stderr.contains("to go on from"), "{}", done.stderr);
+        assert_eq!(files(&place.path(JOURNALS)), [] as [PathBuf; 0]);
         faults.clear();
     }
 }

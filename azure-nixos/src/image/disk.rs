@@ -4,7 +4,8 @@
 //! alone, by [`DiskUpload`].
 
 use std::future::IntoFuture;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -118,6 +119,8 @@ pub(super) async fn fill(
     undo: &mut Undo,
 ) -> Result<Option<UploadReport>> {
     let (group, name) = (&spec.place.group, &spec.name);
+    // The journal of an upload that cannot be gone on with, since its disk goes.
+    let journal = Arc::new(OnceLock::new());
     match spec.found {
         Found::Whole => return Ok(None),
         Found::Unfinished => undo.keep(format!(
@@ -126,8 +129,11 @@ pub(super) async fn fill(
         Found::Nothing => {
             work.progress.phase(Phase::CreatingDisk, name.clone());
             let (again, again_spec) = (client.clone(), spec.clone());
+            let of_disk = Arc::clone(&journal);
             undo.push(format!("the disk {name}"), move || async move {
-                discard(&again, &again_spec).await
+                discard(&again, &again_spec).await?;
+                forget(&of_disk).await;
+                Ok(())
             });
             let mut disk =
                 Disk::for_upload(spec.place.location.as_str(), &spec.sku, spec.upload_bytes);
@@ -161,11 +167,19 @@ pub(super) async fn fill(
         .source_name(&spec.identity);
     let report = match uploader.run(work).await {
         Ok(report) => report,
-        Err(error) => {
-            if spec.options.journal.is_some() && is_worth_going_on(&error, work) {
+        Err(failed) => {
+            let worth_it = failed.journal.is_some() && is_worth_going_on(&failed.error, work);
+            if worth_it {
                 undo.keep_everything("run the same command again to send what has not arrived yet");
             }
-            return Err(error);
+            if worth_it || spec.found == Found::Unfinished {
+                return Err(failed.into_resumable());
+            }
+            if let Some(path) = failed.journal {
+                // Set once, here.
+                let _ = journal.set(path);
+            }
+            return Err(failed.error);
         }
     };
     if blocking(move || source.fingerprint()).await? != spec.fingerprint {
@@ -185,6 +199,23 @@ pub(super) async fn fill(
         tracing::warn!("the disk {name} stays marked as unfinished: {error}");
     }
     Ok(Some(report))
+}
+
+/// Takes away the journal of a disk that is gone: no other disk will ever be that one.
+async fn forget(journal: &OnceLock<PathBuf>) {
+    let Some(path) = journal.get().cloned() else {
+        return;
+    };
+    let _ = blocking(move || {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %path.display(), "a journal that is done with stays");
+            }
+            _ => {}
+        }
+        Ok::<_, Error>(())
+    })
+    .await;
 }
 
 /// Whether an upload failed of something that passes, after some of it had arrived. Hours of uploading

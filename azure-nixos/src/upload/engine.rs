@@ -4,6 +4,7 @@
 //! Nothing is spawned, so nothing outlives it.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,11 +41,44 @@ const MOST_READERS: usize = 4;
 /// leave the processor's caches before they are sent.
 const AHEAD: usize = MOST_READERS;
 
+/// An upload that did not come to its end.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Where it is noted what has arrived, for the same upload again to go on from.
+    pub(crate) journal: Option<PathBuf>,
+    /// Whether anything has arrived in this run.
+    arrived: bool,
+}
+
+impl Failed {
+    /// The error for whoever can go on: it says that what has arrived need not be sent again.
+    pub(crate) fn into_resumable(self) -> Error {
+        match self.journal {
+            Some(journal) if self.arrived => self.error.with_context(
+                "what has arrived is noted in, for the same upload again to go on from",
+                journal.display(),
+            ),
+            _ => self.error,
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            journal: None,
+            arrived: false,
+        }
+    }
+}
+
 pub(crate) async fn upload(
     settings: VhdUploader,
     work: &Work,
     pool: Arc<Pool>,
-) -> Result<UploadReport> {
+) -> Result<UploadReport, Failed> {
     work.check()?;
     work.progress.phase(Phase::Uploading, "");
     limits::check_disk_size(settings.source.virtual_size())?;
@@ -64,7 +98,7 @@ pub(crate) async fn upload(
     let result = tokio::select! {
         biased;
         result = upload => result,
-        () = told => Err(Error::new(ErrorKind::Internal, "the progress ended before the upload")),
+        () = told => Err(Error::new(ErrorKind::Internal, "the progress ended before the upload").into()),
     };
     work.progress.transfer(meter.read(&counters));
     let done = result?;
@@ -108,7 +142,7 @@ async fn course(
     pool: Arc<Pool>,
     counters: Arc<Counters>,
     disk: u64,
-) -> Result<Done> {
+) -> Result<Done, Failed> {
     let transport = match &settings.transport {
         Some(transport) => transport.clone(),
         // It reads the system's certificates.
@@ -150,10 +184,11 @@ async fn course(
     let (footer, verified, cleared) = work
         .interruptible(before_footer)
         .await
-        .map_err(|error| upload.say_how_to_go_on(error))?;
-    work.check()?;
+        .map_err(|error| upload.failed(error))?;
+    work.check().map_err(|error| upload.failed(error))?;
     work.progress.phase(Phase::Committing, "footer");
-    let integrity = upload.footer(footer).await?;
+    let integrity = upload.footer(footer).await;
+    let integrity = integrity.map_err(|error| upload.failed(error))?;
     if let Some(journal) = upload.journal {
         blocking(move || {
             journal.finish();
@@ -313,14 +348,11 @@ impl Upload<'_> {
         Ok(done)
     }
 
-    /// Adds to an error that what was acknowledged need not be sent again.
-    fn say_how_to_go_on(&self, error: Error) -> Error {
-        match &self.journal {
-            Some(journal) if self.lane.counters.sent() > 0 => error.with_context(
-                "what has arrived is noted in, for the same upload again to go on from",
-                journal.path().display(),
-            ),
-            _ => error,
+    fn failed(&self, error: Error) -> Failed {
+        Failed {
+            error,
+            journal: self.journal.as_ref().map(|one| one.path().to_owned()),
+            arrived: self.lane.counters.sent() > 0,
         }
     }
 

@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 pub use access::{SasAccess, SasSource};
 pub use congestion::Concurrency;
+pub(crate) use engine::Failed;
 pub use integrity::Integrity;
 pub use options::UploadOptions;
 pub use report::{UploadReport, Verification};
@@ -288,11 +289,16 @@ impl VhdUploader {
 
     /// Starts the upload on the current tokio runtime.
     pub fn start(self) -> Handle<UploadReport> {
-        Handle::spawn(|work| async move { self.run(&work).await })
+        Handle::spawn(|work| async move { self.alone(&work).await })
     }
 
-    /// Uploads as a part of other work: with its progress and its cancellation.
-    pub(crate) async fn run(self, work: &Work) -> Result<UploadReport> {
+    async fn alone(self, work: &Work) -> Result<UploadReport> {
+        self.run(work).await.map_err(Failed::into_resumable)
+    }
+
+    /// Uploads as a part of other work: with its progress and its cancellation. Whoever calls it
+    /// knows whether the target stays after a failure.
+    pub(crate) async fn run(self, work: &Work) -> Result<UploadReport, Failed> {
         let pool = Arc::new(read::Pool::new(self.options.memory.as_u64()));
         Box::pin(engine::upload(self, work, pool)).await
     }
@@ -304,6 +310,6 @@ impl IntoFuture for VhdUploader {
 
     /// Uploads without progress. Dropping the future cancels.
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.run(&Work::default()).await })
+        Box::pin(async move { self.alone(&Work::default()).await })
     }
 }

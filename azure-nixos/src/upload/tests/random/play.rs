@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use tokio::time::Instant;
 
 use super::case::{Case, Cut, When};
@@ -18,7 +19,7 @@ use super::service::Service;
 use crate::azure::Transport;
 use crate::handle::Work;
 use crate::upload::read::Pool;
-use crate::upload::{UploadReport, VhdUploader, engine};
+use crate::upload::{Failed, UploadReport, VhdUploader, engine};
 use crate::{ByteSize, ErrorKind, Result};
 
 /// What came up, so that a test that tests nothing is noticed.
@@ -177,7 +178,8 @@ impl Story<'_> {
         let work = Work::default();
         let pool = Arc::new(Pool::new(case.memory));
         let uploader = self.uploader(&disk, afresh);
-        let upload = Box::pin(engine::upload(uploader, &work, Arc::clone(&pool)));
+        let upload = engine::upload(uploader, &work, Arc::clone(&pool));
+        let upload = Box::pin(upload.map_err(Failed::into_resumable));
         let ended = self.end(upload, cut, &work);
         let ended = tokio::time::timeout(case.patience(), ended).await;
         self.service.state().run.peak = pool.peak();
