@@ -183,6 +183,77 @@ fn ctrl_c_leaves_nothing() {
     }
 }
 
+/// A file system of 8 MiB in a mount namespace of the command's own, at `small`; what the shell is given
+/// runs in it.
+fn in_little_room(place: &Place, script: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("unshare");
+    // Who is root already need not become it, which is not allowed everywhere.
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+        .args(["--mount", "sh", "-ec"])
+        .arg(format!(
+            "mount -t tmpfs -o size=8m none small || exit 77\n{script}"
+        ))
+        .current_dir(place.root())
+        .env("HOME", place.path("home"))
+        .env("PROGRAM", env!("CARGO_BIN_EXE_azure-nixos"));
+    command
+}
+
+/// On a file system that is really full, not on a device that says so.
+#[test]
+fn a_full_disk_is_said_and_nothing_is_left_on_it() {
+    if !have("unshare") {
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("small")).unwrap();
+    let may = in_little_room(&place, "exit 0").output().unwrap();
+    if !may.status.success() {
+        let said = String::from_utf8_lossy(&may.stderr);
+        eprintln!("SKIPPED since nothing may be mounted here: {said}");
+        return;
+    }
+    // 20 MiB that are all data.
+    disks::make(&place.path("disk.raw"), Table::Mbr, 22, 1);
+    let before = fs::read(place.path("disk.raw")).unwrap();
+    for (output, stays) in [
+        ("small/out.vhd", ""),
+        ("--force small/old.vhd", "old.vhd\n"),
+    ] {
+        let script = format!(
+            "[ -z '{stays}' ] || echo mine >small/old.vhd\n\
+             status=0; \"$PROGRAM\" convert disk.raw {output} || status=$?\n\
+             ls -A small; [ -z '{stays}' ] || cat small/old.vhd\n\
+             df --output=used small | tail -n 1 >&2\n\
+             exit $status"
+        );
+        let done = in_little_room(&place, &script).output().unwrap();
+        let stderr = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(1), "{stderr}");
+        let file = output.trim_start_matches("--force ");
+        for words in [
+            &format!("error: cannot write {file}"),
+            "No space left on device",
+            "hint: there is no space left where it is to be; free some, or write elsewhere",
+        ] {
+            assert!(stderr.contains(words), "{words}: {stderr}");
+        }
+        // What was there stays, and of what was begun nothing does, named or not.
+        let stays = if stays.is_empty() {
+            ""
+        } else {
+            "old.vhd\nmine\n"
+        };
+        assert_eq!(String::from_utf8(done.stdout).unwrap(), stays, "{stderr}");
+        let used: u64 = stderr.lines().last().unwrap().trim().parse().unwrap();
+        assert!(used <= 4, "{used} KiB are used still: {stderr}");
+    }
+    assert!(fs::read(place.path("disk.raw")).unwrap() == before);
+}
+
 #[test]
 fn a_vhd_that_was_enlarged_is_repaired_on_the_way() {
     let place = Place::new();
