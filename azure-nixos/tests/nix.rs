@@ -288,6 +288,69 @@ async fn what_would_be_built_is_known_before_it_is() {
     assert_eq!(evaluation.derivation, None);
 }
 
+/// Configurations in all the places where they say which system they are for.
+const PLATFORMS: &str = r#"let
+  by = system: derivation { name = "azure-image"; inherit system; builder = "/bin/sh"; args = [ "-c" "exit 1" ]; };
+  image.config.system.build.azureImage = by "aarch64-linux";
+in
+{
+  arm = image // { pkgs.stdenv.hostPlatform.system = "aarch64-linux"; };
+  cross = image // { pkgs.stdenv.hostPlatform.system = "x86_64-linux"; };
+  option.config = image.config // { nixpkgs.hostPlatform.system = "aarch64-linux"; };
+  unset.config = image.config // { nixpkgs.hostPlatform = throw "used but not defined"; };
+  silent = image;
+  carried = by "aarch64-linux" // { passthru.config.nixpkgs.hostPlatform.system = "aarch64-linux"; };
+  usual = {
+    config.system.build.azureImage = by "x86_64-linux";
+    pkgs.stdenv.hostPlatform.system = throw "nobody asks, since that takes another evaluation";
+  };
+}
+"#;
+
+#[tokio::test]
+async fn what_an_image_is_for_is_known_before_it_is_built() {
+    let store = store_or_skip!();
+    fs::write(store.file("platforms.nix"), PLATFORMS).unwrap();
+    let flake = store.file("platforms");
+    fs::create_dir(&flake).unwrap();
+    fs::write(flake.join("hosts.nix"), PLATFORMS).unwrap();
+    let text = "{ outputs = _: rec { nixosConfigurations = import ./hosts.nix; \
+                packages.x86_64-linux.package = nixosConfigurations.carried; }; }";
+    fs::write(flake.join("flake.nix"), text).unwrap();
+    let arm = Some("aarch64-linux");
+    let file = |name: &str| Installable::file("platforms.nix").attr(name);
+    let host = |name: &str| Installable::flake(format!("platforms#{name}"));
+    for (what, expected) in [
+        (file("arm"), arm),
+        // The way to the image leads through its configuration.
+        (file("arm.config.system.build.azureImage"), arm),
+        (file("cross"), Some("x86_64-linux")),
+        (file("option"), arm),
+        (file("unset"), None),
+        (file("silent"), None),
+        (file("carried"), arm),
+        (file("usual"), None),
+        (
+            Installable::expr("{ which }: (import ./platforms.nix).${which}")
+                .argstr("which", "arm"),
+            arm,
+        ),
+        (host("arm"), arm),
+        (
+            host("nixosConfigurations.arm.config.system.build.azureImage"),
+            arm,
+        ),
+        (host("cross"), Some("x86_64-linux")),
+        (host("unset"), None),
+        (host("package"), arm),
+        (host("usual"), None),
+    ] {
+        let name = what.to_string();
+        let evaluation = store.nix().evaluate(what, |_| {}).join().await.unwrap();
+        assert_eq!(evaluation.platform.as_deref(), expected, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn outputs_that_are_not_the_first() {
     let store = store_or_skip!();

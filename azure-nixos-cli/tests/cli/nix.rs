@@ -233,6 +233,35 @@ fn what_nix_refuses_is_said_and_nothing_is_made() {
     }
 }
 
+/// Azure has no managed images for Arm64, and a build for nothing takes hours.
+#[test]
+fn an_arm64_configuration_is_refused_before_it_is_built() {
+    let Some(store) = Store::new() else { return };
+    let text = r#"{
+      pkgs.stdenv.hostPlatform.system = "aarch64-linux";
+      config.system.build.azureImage = derivation {
+        name = "azure-image"; system = "aarch64-linux"; builder = "/bin/sh"; args = [ "-c" "exit 1" ];
+      };
+    }"#;
+    store.place.write("work/arm.nix", text);
+    let done = store.run(&["upload-image", "--local", "-g", "g", "-n", "web", "arm.nix"]);
+    assert_eq!(
+        (done.code(), done.stdout.as_str()),
+        (Some(1), ""),
+        "{done:#?}"
+    );
+    for words in [
+        "arm.nix is for Arm64 (its hostPlatform is aarch64-linux), and Azure has managed images for x64 only",
+        "upload-vhd FILE -g GROUP -n DISK",
+        "Standard_D2ps_v5",
+    ] {
+        assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+    }
+    // No word of who could build it, which would come next.
+    assert!(!done.stderr.contains("cannot be built"), "{}", done.stderr);
+    assert!(store.place.traces().is_empty());
+}
+
 /// Everything that people type for an image, each with the label that the image then has.
 #[test]
 fn an_image_is_named_in_any_way() {

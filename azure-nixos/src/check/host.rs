@@ -43,7 +43,7 @@ pub(super) fn check(wanted: &Wanted, host: &Result<NixHost>) -> Vec<CheckItem> {
         CheckItem::passed(Topic::Nix, host.version.to_string()),
         flakes(host),
         store(host),
-        builds(host, &system),
+        becomes_an_image(builds(host, &system), &system),
         kvm(host, &system),
     ];
     items.extend(wanted.space(host, &system));
@@ -207,6 +207,24 @@ fn builds(host: &NixHost, system: &str) -> CheckItem {
     CheckItem::passed(topic, format!("this machine builds for {system}"))
 }
 
+/// What can be built, and is for processors that Azure has no managed images for.
+fn becomes_an_image(item: CheckItem, system: &str) -> CheckItem {
+    if system != "aarch64-linux" || item.outcome == Outcome::Failed {
+        return item;
+    }
+    let advice = "upload the disk image as a managed disk (upload-vhd) and boot that, or make a version of a gallery's image \
+                  definition for Arm64 from the disk; upload-image refuses it";
+    let advice = match item.to_do {
+        Some(first) => format!("{first}; {advice}"),
+        None => advice.to_owned(),
+    };
+    CheckItem::warning(
+        item.topic,
+        format!("{}, and Azure has managed images for x64 only", item.found),
+    )
+    .with_advice(advice)
+}
+
 fn kvm(host: &NixHost, system: &str) -> CheckItem {
     let topic = Topic::Kvm;
     if let Some(lack) = host.lacks_feature(system, KVM) {
@@ -307,15 +325,23 @@ mod tests {
         assert!(none.to_do.unwrap().contains("aarch64-linux"));
         let mut emulating = host();
         emulating.extra_platforms.push("aarch64-linux".to_owned());
-        assert_eq!(
-            item(emulating, &arm, Topic::System).outcome,
-            Outcome::Warning
+        let found = item(emulating, &arm, Topic::System);
+        assert_eq!(found.outcome, Outcome::Warning);
+        let advice = found.to_do.unwrap();
+        assert!(
+            advice.contains("emulation") && advice.contains("upload-vhd"),
+            "{advice}"
         );
         let mut with_builder = host();
         with_builder.builders.push(builder("aarch64-linux", &[]));
         let found = item(with_builder.clone(), &arm, Topic::System);
-        assert_eq!(found.outcome, Outcome::Passed);
-        assert_eq!(found.found, "ssh://other builds for aarch64-linux");
+        // That can be built, and is not all.
+        assert_eq!(found.outcome, Outcome::Warning);
+        assert_eq!(
+            found.found,
+            "ssh://other builds for aarch64-linux, and Azure has managed images for x64 only"
+        );
+        assert!(found.to_do.unwrap().contains("upload-vhd"));
         // Its images are built there, not here.
         assert_eq!(
             item(with_builder, &arm, Topic::BuildSpace).outcome,

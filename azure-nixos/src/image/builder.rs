@@ -303,6 +303,7 @@ impl ImageBuilder {
                     tracing::info!("the image {} has this content already", self.name);
                     return Ok(outcome.done(id, None, None));
                 }
+                origin::check_platform(what, &evaluation)?;
                 Opened::built(&self.nix, evaluation, self.open.clone(), &work).await?
             }
             (None, ImageSource::File(_)) => {

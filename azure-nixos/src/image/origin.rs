@@ -15,6 +15,9 @@ use crate::progress::Phase;
 use crate::quote::path_for_shell;
 use crate::{Error, ErrorKind, Result};
 
+/// What Nix calls the system of Arm64 machines.
+const ARM64_LINUX: &str = "aarch64-linux";
+
 /// Below the directory of journals: links that hold images whose upload can be gone on with.
 const HELD: &str = "held";
 
@@ -85,23 +88,41 @@ fn check_architecture(path: &Path, architecture: Option<Architecture>) -> Result
     if architecture != Some(Architecture::Arm64) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::InvalidImage,
+    Err(no_managed_image(
+        format!("{} is for Arm64", path.display()),
         format!(
-            "{} is for Arm64, and Azure has managed images for x64 only",
-            path.display()
+            "upload it as a managed disk (`azure-nixos upload-vhd {} -g GROUP -n DISK`)",
+            path_for_shell(path)
         ),
+    ))
+}
+
+/// The same for what Nix would build, before hours go into it.
+pub(super) fn check_platform(what: &Installable, evaluation: &Evaluation) -> Result<()> {
+    let platform = evaluation.platform.as_deref();
+    let Some(platform) = platform.filter(|platform| *platform == ARM64_LINUX) else {
+        return Ok(());
+    };
+    Err(no_managed_image(
+        format!("{what} is for Arm64 (its hostPlatform is {platform})"),
+        "build it with Nix, upload the disk image as a managed disk (`azure-nixos upload-vhd FILE -g GROUP -n DISK`)"
+            .to_owned(),
+    ))
+}
+
+fn no_managed_image(what: String, how: String) -> Error {
+    Error::new(
+        ErrorKind::InvalidImage,
+        format!("{what}, and Azure has managed images for x64 only"),
     )
     .with_context(
         "Azure would say",
         "OperationNotAllowed, after the whole upload",
     )
     .with_hint(format!(
-        "upload it as a managed disk (`azure-nixos upload-vhd {} -g GROUP -n DISK`) and boot that (`azure-nixos \
-         boot-vm -i ID-OF-THE-DISK -s Standard_D2ps_v5`), or make a version of a gallery's image definition \
-         for Arm64 from the disk",
-        path_for_shell(path)
-    )))
+        "{how} and boot that (`azure-nixos boot-vm -i ID-OF-THE-DISK -s Standard_D2ps_v5`), or make a version of a \
+         gallery's image definition for Arm64 from the disk"
+    ))
 }
 
 /// An image of Nix's that the garbage collector has to leave alone until it has arrived.

@@ -139,12 +139,9 @@ pub(super) fn instantiate(
         .words(&["-E", expression])
 }
 
-/// Asks for the name of the image: evaluates an expression that was made with [`Asked::FileName`].
-pub(super) fn expression_file_name(
-    expression: &str,
-    what: &Installable,
-    options: &Options,
-) -> Command {
+/// Asks for something about the image: evaluates an expression that was made with [`Asked::FileName`] or
+/// [`Asked::Platform`].
+pub(super) fn ask_expression(expression: &str, what: &Installable, options: &Options) -> Command {
     Command::new(Program::NixInstantiate)
         .words(&["--eval", "--strict", "--json"])
         .events()
@@ -213,6 +210,28 @@ pub(super) fn flake_file_name(flake: &Flake, attribute: &str, options: &Options)
         .at(flake)
 }
 
+/// Asks for which system the configuration is that an attribute of a flake belongs to: that of its host,
+/// or the one that an image carries.
+pub(super) fn flake_platform(flake: &Flake, attribute: &str, options: &Options) -> Command {
+    let names = quote::parse_attribute_path(attribute).unwrap_or_default();
+    let of = match names.as_slice() {
+        [first, host, ..] if first == "nixosConfigurations" => {
+            quote::attribute_path(&[first.clone(), host.clone()]).ok()
+        }
+        _ => None,
+    };
+    Command::nix("eval")
+        .words(&["--json"])
+        .events()
+        .options(options)
+        .words(&[
+            &of_flake(flake, of.as_deref().unwrap_or(attribute)),
+            "--apply",
+            PLATFORM,
+        ])
+        .at(flake)
+}
+
 /// Asks how Nix is set up. Only the feature is enabled without which there are no such commands, so
 /// that it shows whether the user has enabled flakes.
 pub(super) fn host_fact(name: &[&str], more: &[&str], options: &Options) -> Command {
@@ -255,6 +274,10 @@ pub(super) fn realise_dry(object: &Path, options: &Options) -> Command {
 const FILE_NAME: &str =
     "(d: d.passthru.filePath or d.filePath or d.passthru.config.image.filePath or null)";
 
+/// What is not set throws.
+const PLATFORM: &str = "(v: let t = builtins.tryEval (v.pkgs.stdenv.hostPlatform.system or v.config.nixpkgs.hostPlatform.system \
+     or v.passthru.config.nixpkgs.hostPlatform.system or null); in if t.success then t.value else null)";
+
 /// Comments are for the readers of the file, not for those of `ps`.
 fn without_comments(nix: &str) -> String {
     let lines = nix
@@ -270,6 +293,8 @@ pub(super) enum Asked {
     Image,
     /// The name of the file in its output, or null.
     FileName,
+    /// The system that its configuration is for, or null.
+    Platform,
 }
 
 /// The expression that finds the image in what the user named.
@@ -309,13 +334,14 @@ pub(super) fn expression(what: &Installable, file: Option<&Path>, asked: Asked) 
     } else {
         ("{ ... }@args: ", "args")
     };
-    let ask = match asked {
-        Asked::Image => "",
-        Asked::FileName => FILE_NAME,
+    let (ask, result) = match asked {
+        Asked::Image => ("", "image"),
+        Asked::FileName => (FILE_NAME, "image"),
+        Asked::Platform => ("", "platform"),
     };
     let resolve = without_comments(RESOLVE);
     Ok(format!(
-        "({head}{ask}(({resolve}) {{ expression = {target}; path = {path}; args = {args}; }}))"
+        "({head}{ask}(({resolve}) {{ expression = {target}; path = {path}; args = {args}; }}).{result})"
     ))
 }
 
@@ -355,7 +381,7 @@ mod tests {
         let text = expression(&what, Some(Path::new("/p/-a b.nix")), Asked::Image).unwrap();
         assert!(text.starts_with("({ ... }@args: (("));
         assert!(text.ends_with(
-            r#") { expression = import (/. + "/p/-a b.nix"); path = [ "config" "x.y" ]; args = args; }))"#
+            r#") { expression = import (/. + "/p/-a b.nix"); path = [ "config" "x.y" ]; args = args; }).image)"#
         ));
         let command = instantiate(&text, &what, &options, Path::new("/t/root"));
         assert_eq!(
@@ -390,11 +416,11 @@ mod tests {
     #[test]
     fn a_lookup_and_an_expression() {
         let text = expression(&Installable::file("<nixpkgs/nixos>"), None, Asked::Image).unwrap();
-        assert!(
-            text.ends_with(") { expression = import <nixpkgs/nixos>; path = [ ]; args = { }; }))")
-        );
+        assert!(text.ends_with(
+            ") { expression = import <nixpkgs/nixos>; path = [ ]; args = { }; }).image)"
+        ));
         let text = expression(&Installable::expr("x # why"), None, Asked::Image).unwrap();
-        assert!(text.ends_with(") { expression = (x # why\n); path = [ ]; args = { }; }))"));
+        assert!(text.ends_with(") { expression = (x # why\n); path = [ ]; args = { }; }).image)"));
     }
 
     #[test]

@@ -17,6 +17,10 @@ use super::run::{Run, answer};
 use crate::blocking::blocking;
 use crate::{Error, ErrorKind, Result};
 
+/// What most images are built by, and are for then. One for Arm64 can be cross-compiled there; that shows
+/// when it is built.
+const X64: &str = "x86_64-linux";
+
 /// What `hosts.nix` answers.
 #[derive(Debug, Deserialize)]
 struct HostAnswer {
@@ -36,20 +40,67 @@ pub(super) struct BuildAnswer {
 impl Run<'_> {
     /// Finds what would be built, and builds nothing.
     pub(super) async fn evaluate(&self) -> Result<Evaluation> {
+        let mut evaluation = self.find().await?;
+        if evaluation
+            .system
+            .as_deref()
+            .is_some_and(|system| system != X64)
+        {
+            evaluation.platform = self.platform(&evaluation).await?;
+        }
+        Ok(evaluation)
+    }
+
+    /// For which system it is; `None` where nothing says so.
+    async fn platform(&self, evaluation: &Evaluation) -> Result<Option<String>> {
+        let options = &self.nix.options;
+        let command = match (&evaluation.step, self.what.source()) {
+            (Step::Flake { flake, attribute }, _) => {
+                command::flake_platform(flake, attribute, options)
+            }
+            (
+                Step::Derivation { .. },
+                InstallableSource::File(_)
+                | InstallableSource::Lookup(_)
+                | InstallableSource::Expression(_),
+            ) => {
+                let file = self.file();
+                let expression = command::expression(self.what, file.as_deref(), Asked::Platform)?;
+                command::ask_expression(&expression, self.what, options)
+            }
+            _ => return Ok(None),
+        };
+        let finished = self.run(&command).await?;
+        if !finished.status.success() {
+            tracing::debug!("{} does not say which system it is for", self.what);
+            return Ok(None);
+        }
+        Ok(answer(&finished, command.program.name()).unwrap_or_default())
+    }
+
+    /// The file that was named, without the `./` that people type.
+    fn file(&self) -> Option<PathBuf> {
+        match self.what.source() {
+            InstallableSource::File(path) => Some(self.base.join(path).components().collect()),
+            _ => None,
+        }
+    }
+
+    async fn find(&self) -> Result<Evaluation> {
         self.what.check()?;
         // A store path is found without Nix, too.
         if !matches!(self.what.source(), InstallableSource::StorePath(_)) {
             self.refuse_old_nix().await?;
         }
         match self.what.source() {
-            InstallableSource::File(path) => {
-                // Without the `./` that people type.
-                let file: PathBuf = self.base.join(path).components().collect();
-                let checked = blocking(move || check_file(&file).map(|()| file)).await?;
-                self.evaluate_expression(Some(&checked)).await
-            }
-            InstallableSource::Lookup(_) | InstallableSource::Expression(_) => {
-                self.evaluate_expression(None).await
+            InstallableSource::File(_)
+            | InstallableSource::Lookup(_)
+            | InstallableSource::Expression(_) => {
+                let file = self.file();
+                if let Some(file) = file.clone() {
+                    blocking(move || check_file(&file)).await?;
+                }
+                self.evaluate_expression(file.as_deref()).await
             }
             InstallableSource::Flake(reference) => {
                 let (reference, base) = (reference.clone(), self.base.clone());
@@ -90,11 +141,7 @@ impl Run<'_> {
         let step = Step::Derivation {
             target: target.into(),
             root: Some(root),
-            ask: Some(command::expression_file_name(
-                &expression,
-                self.what,
-                options,
-            )),
+            ask: Some(command::ask_expression(&expression, self.what, options)),
         };
         let outputs = [output];
         Ok(Evaluation::of_derivation(

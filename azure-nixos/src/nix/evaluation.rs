@@ -25,6 +25,10 @@ pub struct Evaluation {
     pub system: Option<String>,
     /// What the builder must be able to do, `kvm` for one.
     pub required_features: Vec<String>,
+    /// The system that the machines are to be which the image is for, where its configuration says so
+    /// (`hostPlatform`). That takes another evaluation, so it is only asked for where it may be another
+    /// than `x86_64-linux`: where the image is not built by that.
+    pub platform: Option<String>,
     pub(super) what: Installable,
     /// How many outputs there will be, known ones or not.
     pub(super) count: usize,
@@ -75,6 +79,7 @@ impl Evaluation {
             outputs: vec![object],
             system: None,
             required_features: Vec::new(),
+            platform: None,
             what,
             count: 1,
             step,
@@ -104,6 +109,7 @@ impl Evaluation {
             outputs: built.into_iter().filter_map(|(_, path)| path).collect(),
             system,
             required_features: features,
+            platform: None,
             what,
             step,
             plan: None,

@@ -4,6 +4,8 @@
 #   path        the attribute path that was asked for, as a list of names; [ ] for none
 #   args        --arg and --argstr; functions get them as `nix-build` would pass them
 #
+# The result is a set: `image`, and `platform`, the system that the configuration is for, or null.
+#
 # Only whether an attribute exists is asked on the way; no value is forced that is not on the path
 # to the image, so that a variant that does not evaluate cannot fail an image that does.
 # Refusals are thrown as JSON between two marks: the caller turns them into sentences.
@@ -12,6 +14,8 @@ let
   inherit (builtins)
     attrNames elemAt filter foldl' functionArgs intersectAttrs isAttrs isFunction
     isList length toJSON toXML tryEval typeOf;
+
+  last = list: elemAt list (length list - 1);
 
   refuse = reason: throw "@azure-nixos:${toJSON reason}@azure-nixos";
 
@@ -70,6 +74,24 @@ let
     else if isList value then refuse { kind = "list"; inherit at; count = length value; }
     else refuse { kind = "type"; inherit at; type = typeOf value; };
 
-  found = foldl' select { at = [ ]; value = expression; } path;
+  states = foldl' (states: name: states ++ [ (select (last states) name) ])
+    [ { at = [ ]; value = expression; } ]
+    path;
+  found = last states;
+
+  # On the way to the image lies the configuration that it is of; newer images also carry it.
+  platformOf = state:
+    let
+      value = call state.at state.value;
+      asked = tryEval (
+        value.pkgs.stdenv.hostPlatform.system or value.config.nixpkgs.hostPlatform.system
+          or value.passthru.config.nixpkgs.hostPlatform.system or null
+      );
+    in
+    if asked.success then asked.value else null;
+  platforms = filter (platform: platform != null) (map platformOf states);
 in
-pick found.at found.value
+{
+  image = pick found.at found.value;
+  platform = if platforms == [ ] then null else last platforms;
+}
