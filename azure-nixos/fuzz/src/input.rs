@@ -15,6 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use azure_nixos::disk::{DiskSource, ReadAt};
 use azure_nixos::{Error, ErrorKind, Result};
@@ -98,6 +99,19 @@ impl Input {
     }
 }
 
+/// Names that differ in nothing but digits. Whoever looks at a name character by character would take other
+/// branches for another name, and the fuzzer would take that for something new in the image.
+fn named_alike(suffix: &str, dir: &Path) -> io::Result<NamedTempFile> {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("azure-nixos-fuzz-{:010}-{number:010}", std::process::id());
+    tempfile::Builder::new()
+        .prefix(&name)
+        .rand_bytes(0)
+        .suffix(suffix)
+        .tempfile_in(dir)
+}
+
 /// An image in memory that takes no more than its pieces; pages of which there is nothing are holes.
 #[derive(Clone, Default)]
 pub struct Image {
@@ -166,7 +180,13 @@ impl Image {
         } else {
             std::env::temp_dir()
         };
-        let file = tempfile::Builder::new().suffix(suffix).tempfile_in(dir)?;
+        let file = loop {
+            match named_alike(suffix, &dir) {
+                // Left by a process of this number that was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break made?,
+            }
+        };
         file.as_file().set_len(self.length)?;
         for (number, page) in &self.pages {
             let start = number * PAGE;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use azure_nixos::disk::vhd::Footer;
 use azure_nixos::disk::{
-    DiskImage, DiskSource, DynamicVhd, Format, InspectOptions, OpenOptions, PartitionScheme,
-    PartitionTable, Qcow2, RawImage, Vhdx, content_identity, inspect,
+    DiskImage, DiskSource, DynamicVhd, Finding, FindingKind, Format, InspectOptions, OpenOptions,
+    PartitionScheme, PartitionTable, Qcow2, RawImage, Severity, Vhdx, content_identity, inspect,
 };
 
 use super::input::{Image, Input, NAMED_VHD, Raw, UNSEALED};
@@ -200,7 +200,9 @@ pub fn boot(input: &[u8]) -> bool {
     let mut names = report.loaders.iter().map(|one| one.path.as_str());
     assert!(names.all(|name| name.starts_with("EFI/BOOT/BOOT")));
     assert_eq!(report.loaders.is_empty(), report.secure_boot.is_none());
-    !report.loaders.is_empty()
+    // Into the file system, at least.
+    let told = |one: &Finding| one.kind == FindingKind::BootLoader && one.severity > Severity::Note;
+    !report.loaders.is_empty() || report.findings.iter().any(told)
 }
 
 /// What gzip, xz and zstd packed, or what begins like it.
