@@ -10,9 +10,7 @@ use rustix::process::Signal;
 use crate::azure::{Azure, another_access, write_access, writes};
 use crate::compare::assert_holds;
 use crate::disks::{self, Table};
-use crate::place::{Done, Place, Running, files};
-
-const JOURNALS: &str = "home/.local/state/azure-nixos/uploads";
+use crate::place::{Done, Place, Running};
 
 fn assert_no_footer(azure: &Azure) {
     let disk = File::open(azure.emulator.disk_file("g", "disk")).unwrap();
@@ -94,7 +92,7 @@ async fn a_journal_on_a_full_disk_is_a_warning_and_the_upload_succeeds() {
         &azure.emulator.disk_file("g", "disk"),
         &place.path("disk.raw"),
     );
-    assert!(files(&place.path(JOURNALS)).is_empty());
+    assert!(place.journals().is_empty());
 }
 
 /// What could be written before the disk was full still counts.
@@ -132,7 +130,7 @@ async fn an_access_that_ends_says_what_to_do_and_the_next_one_goes_on() {
     assert_eq!(done.code(), Some(1), "{done:#?}");
     assert_eq!(done.stdout, "");
     assert_eq!(azure.emulator.faults().hits(fault), 1);
-    let journal = &files(&place.path(JOURNALS))[0].display().to_string();
+    let journal = &place.journals()[0].display().to_string();
     for part in [
         "403 AuthenticationFailed",
         "the access has expired",

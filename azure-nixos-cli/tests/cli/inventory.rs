@@ -65,11 +65,7 @@ fn ssh(file: &Path, name: &str, keyword: &str) -> String {
 #[test]
 fn one_list_for_everybody() {
     let place = Place::new();
-    let local = |arguments: &[&str]| {
-        let mut all = vec!["--local"];
-        all.extend(arguments);
-        place.run(&all)
-    };
+    let local = |arguments: &[&str]| place.local(arguments);
     let none = good(&place, &[]);
     assert_eq!(none.stderr, "there are no machines\n");
     assert!(
@@ -202,11 +198,7 @@ fn nix_reads_it() {
         return;
     }
     let place = Place::new();
-    let local = |arguments: &[&str]| {
-        let mut all = vec!["--local"];
-        all.extend(arguments);
-        place.run(&all)
-    };
+    let local = |arguments: &[&str]| place.local(arguments);
     prepare(&place, &[("a", "web")], local);
     let shown = good(&place, &["-o", "json"]).json();
     let web = &shown["machines"][0];

@@ -77,11 +77,7 @@ fn log_file(place: &Place) -> PathBuf {
 #[test]
 fn a_whole_life() {
     let place = Place::new();
-    let local = |arguments: &[&str]| {
-        let mut all = vec!["--local"];
-        all.extend(arguments);
-        place.run(&all)
-    };
+    let local = |arguments: &[&str]| place.local(arguments);
     let good = |arguments: &[&str]| {
         let done = local(arguments);
         assert_eq!(done.code(), Some(0), "{arguments:?}: {done:#?}");
@@ -490,11 +486,7 @@ async fn what_stays_is_said_with_the_reason() {
 #[test]
 fn a_machine_that_is_not_there() {
     let place = Place::new();
-    let local = |arguments: &[&str]| {
-        let mut all = vec!["--local"];
-        all.extend(arguments);
-        place.run(&all)
-    };
+    let local = |arguments: &[&str]| place.local(arguments);
     prepare(&place, local);
     local(&BOOT);
     for command in [
@@ -532,11 +524,7 @@ fn a_machine_that_is_not_there() {
 #[test]
 fn a_machine_is_known_by_its_name_alone_where_only_one_has_it() {
     let place = Place::new();
-    let local = |arguments: &[&str]| {
-        let mut all = vec!["--local"];
-        all.extend(arguments);
-        place.run(&all)
-    };
+    let local = |arguments: &[&str]| place.local(arguments);
     prepare(&place, local);
     local(&BOOT);
     for command in [
@@ -552,7 +540,6 @@ fn a_machine_is_known_by_its_name_alone_where_only_one_has_it() {
     }
     let shown = local(&["show-vm", "web-1", "-o", "json"]).json();
     assert_eq!(shown["size"], "Standard_B2s");
-    // Nobody is let in here; that much is known of the right machine.
     let ssh = local(&["ssh", "web-2", "--", "true"]);
     let said = "there is no machine web-2\n  hint: did you mean web-1?";
     assert_eq!(ssh.code(), Some(1), "{ssh:#?}");
@@ -640,11 +627,7 @@ fn on_a_terminal_it_asks_and_shows_a_table() {
         return;
     }
     let place = Place::new();
-    let local = |arguments: &[&str]| {
-        let mut all = vec!["--local"];
-        all.extend(arguments);
-        place.run(&all)
-    };
+    let local = |arguments: &[&str]| place.local(arguments);
     prepare(&place, local);
     let before = place.traces();
     local(&BOOT);

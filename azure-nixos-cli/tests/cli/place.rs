@@ -73,6 +73,11 @@ impl Place {
         self.start(arguments).finish()
     }
 
+    /// The same on a local Azure.
+    pub(crate) fn local(&self, arguments: &[&str]) -> Done {
+        self.run(&[&["--local"], arguments].concat())
+    }
+
     /// Runs what must succeed.
     pub(crate) fn good(&self, arguments: &[&str]) -> Done {
         let done = self.run(arguments);
@@ -89,6 +94,11 @@ impl Place {
     /// The content of an image in the local Azure.
     pub(crate) fn image(&self, group: &str, name: &str) -> PathBuf {
         self.path(&format!("azure/images/{group}/{name}.vhd"))
+    }
+
+    /// Where it is noted of uploads what has arrived.
+    pub(crate) fn journals(&self) -> Vec<PathBuf> {
+        files(&self.path("home/.local/state/azure-nixos/uploads"))
     }
 
     /// Everything that a command can leave behind: groups, resources, disks, images, keys.

@@ -11,7 +11,7 @@ use crate::azure::{Azure, write_access, writes};
 use crate::compare::assert_holds;
 use crate::disks::{self, Table};
 use crate::formats::pack;
-use crate::place::{Place, files};
+use crate::place::Place;
 use crate::tools::have;
 
 /// Name of the result, tool and options.
@@ -138,8 +138,7 @@ async fn a_compressed_disk_that_was_killed_is_gone_on_with() {
         running.signal(Signal::KILL);
         let done = running.finish();
         assert_eq!(done.status.signal(), Some(9), "{file}: {done:#?}");
-        let journals = || files(&place.path("home/.local/state/azure-nixos/uploads"));
-        assert_eq!(journals().len(), 1, "{file}");
+        assert_eq!(place.journals().len(), 1, "{file}");
 
         let done = azure.run(&place, &arguments);
         assert_eq!(done.code(), Some(0), "{file}: {done:#?}");
@@ -154,7 +153,7 @@ async fn a_compressed_disk_that_was_killed_is_gone_on_with() {
         let twice = faults.bytes(slow) - once;
         assert!(twice <= AT_ONCE * RUN + PAGE, "{file}: {twice} went twice");
         assert_holds(&azure.emulator.disk_file("g", &disk), &raw);
-        assert_eq!(journals(), [] as [PathBuf; 0], "{file}");
+        assert_eq!(place.journals(), [] as [PathBuf; 0], "{file}");
         faults.clear();
     }
 }
@@ -185,10 +184,7 @@ async fn a_refused_upload_is_undone_and_its_journal_goes_with_its_disk() {
         done.stderr
     );
     assert!(!done.stderr.contains("to go on from"), "{}", done.stderr);
-    assert_eq!(
-        files(&place.path("home/.local/state/azure-nixos/uploads")),
-        [] as [PathBuf; 0]
-    );
+    assert_eq!(place.journals(), [] as [PathBuf; 0]);
     azure.emulator.faults().remove(fault);
     let done = azure.run(&place, &arguments);
     assert_eq!(done.code(), Some(0), "{done:#?}");
@@ -220,10 +216,7 @@ async fn killed_between_disk_and_image_the_same_command_goes_on() {
     azure.until_hit(slow, 35);
     running.signal(Signal::KILL);
     assert!(!running.finish().status.success());
-    assert_eq!(
-        files(&place.path("home/.local/state/azure-nixos/uploads")).len(),
-        1
-    );
+    assert_eq!(place.journals().len(), 1);
     let done = azure.run(&place, &arguments);
     assert_eq!(done.code(), Some(0), "{done:#?}");
     assert!(
@@ -232,10 +225,7 @@ async fn killed_between_disk_and_image_the_same_command_goes_on() {
         done.stdout
     );
     assert_holds(&place.image("g", "web"), &place.path("disk.raw"));
-    assert_eq!(
-        files(&place.path("home/.local/state/azure-nixos/uploads")).len(),
-        0
-    );
+    assert_eq!(place.journals().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

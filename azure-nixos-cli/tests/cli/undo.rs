@@ -11,10 +11,7 @@ use rustix::process::Signal;
 use crate::azure::{Azure, writes};
 use crate::compare::assert_holds;
 use crate::disks::{self, Table};
-use crate::place::{Place, files};
-
-/// Where what has arrived is noted.
-const JOURNALS: &str = "home/.local/state/azure-nixos/uploads";
+use crate::place::Place;
 
 /// A size that is well formed and not to be had.
 const NO_SIZE: &str = "Standard_X9_v9";
@@ -232,7 +229,7 @@ async fn ctrl_c_in_an_upload_takes_everything_away() {
         assert!(place.traces().is_empty(), "{:?}", place.traces());
         // There is nothing to go on with, and nothing that says so.
         assert!(!done.stderr.contains("to go on from"), "{}", done.stderr);
-        assert_eq!(files(&place.path(JOURNALS)), [] as [PathBuf; 0]);
+        assert_eq!(place.journals(), [] as [PathBuf; 0]);
         faults.clear();
     }
 }

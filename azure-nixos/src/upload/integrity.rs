@@ -14,8 +14,6 @@ use md5::{Digest as _, Md5};
 use serde::Serialize;
 
 use super::failure::Failure;
-#[cfg(test)]
-use crate::disk::crc64;
 use crate::{Error, ErrorKind, Result};
 
 /// How the ranges of an upload were protected on their way: the weakest that was used.
@@ -125,6 +123,7 @@ pub(crate) fn is_mismatch(failure: &Failure) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::crc64;
 
     #[tokio::test]
     async fn refusals_lead_from_crc64_to_md5_to_none() {

@@ -157,8 +157,7 @@ impl MachineDelete {
         if goes.is_empty() && stays.is_empty() {
             return Err(not_found(&client, group, name).await);
         }
-        let members = set.iter().flat_map(|(_, _, members)| members);
-        let aliases = found.machine.iter().chain(members).filter_map(|machine| {
+        let aliases = found.machines().filter_map(|machine| {
             let id = machine.id.as_ref()?;
             Some(alias_of(machine.properties.vm_id.as_deref(), id))
         });

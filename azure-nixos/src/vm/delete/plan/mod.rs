@@ -247,7 +247,7 @@ impl Found {
     }
 
     /// The machines that go.
-    fn machines(&self) -> impl Iterator<Item = &Existing> {
+    pub(super) fn machines(&self) -> impl Iterator<Item = &Existing> {
         self.machine.iter().chain(self.members())
     }
 
