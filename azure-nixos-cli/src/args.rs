@@ -100,8 +100,9 @@ With -o json, one object: disk_id or target, reused, bytes_logical, bytes_sent, 
 requests, retries, integrity, verified, seconds.";
 
 const CONVERT_JSON: &str = "\
-The file is what upload-vhd would write, byte for byte; zeros become holes. It has its name when it is whole, \
-and is not there otherwise. With -o json, one object: file, bytes_logical, bytes_written, bytes_skipped, seconds.";
+The file is what upload-vhd would write, byte for byte; zeros become holes, and a file beside the image shares its blocks \
+where the file system can (Btrfs, XFS, ZFS). It has its name when it is whole, and is not there otherwise. With -o json, \
+one object: file, bytes_logical, bytes_written, bytes_shared, bytes_skipped, seconds.";
 
 const CHECK_JSON: &str = "\
 Nothing is changed anywhere. The exit status is 1 when something would stop an upload; warnings and what could \

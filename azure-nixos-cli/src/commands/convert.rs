@@ -14,6 +14,7 @@ struct Shown {
     file: String,
     bytes_logical: u64,
     bytes_written: u64,
+    bytes_shared: u64,
     bytes_skipped: u64,
     seconds: f64,
 }
@@ -33,8 +34,15 @@ pub(crate) async fn convert(
     }
     let conversion = Conversion::new(image, args.out).overwrite(args.force);
     let done = follow(conversion.start(), console).await?;
+    let shared = match done.bytes_shared {
+        0 => String::new(),
+        shared => format!(
+            " and shares {} with the image, which take no room of their own",
+            ByteSize::bytes(shared)
+        ),
+    };
     console.say(&format!(
-        "wrote {} of {}; the rest is empty",
+        "wrote {} of {}{shared}; the rest is empty",
         ByteSize::bytes(done.bytes_written),
         ByteSize::bytes(done.bytes_logical)
     ));
@@ -44,6 +52,7 @@ pub(crate) async fn convert(
             file,
             bytes_logical: done.bytes_logical,
             bytes_written: done.bytes_written,
+            bytes_shared: done.bytes_shared,
             bytes_skipped: done.bytes_skipped,
             seconds: done.elapsed.as_secs_f64(),
         })?,

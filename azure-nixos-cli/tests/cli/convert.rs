@@ -1,7 +1,7 @@
 //! `convert`: from every format to the file that an upload would write.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ fn every_format_becomes_the_same_file() {
         let count = |name: &str| done[name].as_u64().unwrap();
         assert_eq!(count("bytes_logical"), (40 << 20) + 512);
         assert_eq!(
-            count("bytes_written") + count("bytes_skipped"),
+            count("bytes_written") + count("bytes_shared") + count("bytes_skipped"),
             count("bytes_logical")
         );
         same(format, &place.path(file), &place.path(&out));
@@ -183,9 +183,9 @@ fn ctrl_c_leaves_nothing() {
     }
 }
 
-/// A file system of 8 MiB in a mount namespace of the command's own, at `small`; what the shell is given
-/// runs in it.
-fn in_little_room(place: &Place, script: &str) -> std::process::Command {
+/// What the shell is given runs in a mount namespace of its own, after this mount there. `None` where nothing may be
+/// mounted, which is said.
+fn on_a_mount(place: &Place, mount: &str, script: &str) -> Option<std::process::Output> {
     let mut command = std::process::Command::new("unshare");
     // Who is root already need not become it, which is not allowed everywhere.
     if !rustix::process::geteuid().is_root() {
@@ -194,12 +194,19 @@ fn in_little_room(place: &Place, script: &str) -> std::process::Command {
     command
         .args(["--mount", "sh", "-ec"])
         .arg(format!(
-            "mount -t tmpfs -o size=8m none small || exit 77\n{script}"
+            "{mount} || {{ echo 'the mount failed' >&2; exit 77; }}\n{script}"
         ))
         .current_dir(place.root())
         .env("HOME", place.path("home"))
         .env("PROGRAM", env!("CARGO_BIN_EXE_azure-nixos"));
-    command
+    let done = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    // The first is unshare's own.
+    if stderr.starts_with("unshare: ") || stderr.ends_with("the mount failed\n") {
+        eprintln!("SKIPPED since nothing may be mounted here: {stderr}");
+        return None;
+    }
+    Some(done)
 }
 
 /// On a file system that is really full, not on a device that says so.
@@ -210,12 +217,6 @@ fn a_full_disk_is_said_and_nothing_is_left_on_it() {
     }
     let place = Place::new();
     fs::create_dir(place.path("small")).unwrap();
-    let may = in_little_room(&place, "exit 0").output().unwrap();
-    if !may.status.success() {
-        let said = String::from_utf8_lossy(&may.stderr);
-        eprintln!("SKIPPED since nothing may be mounted here: {said}");
-        return;
-    }
     // 20 MiB that are all data.
     disks::make(&place.path("disk.raw"), Table::Mbr, 22, 1);
     let before = fs::read(place.path("disk.raw")).unwrap();
@@ -230,7 +231,10 @@ fn a_full_disk_is_said_and_nothing_is_left_on_it() {
              df --output=used small | tail -n 1 >&2\n\
              exit $status"
         );
-        let done = in_little_room(&place, &script).output().unwrap();
+        let mount = "mount -t tmpfs -o size=8m none small";
+        let Some(done) = on_a_mount(&place, mount, &script) else {
+            return;
+        };
         let stderr = String::from_utf8(done.stderr).unwrap();
         assert_eq!(done.status.code(), Some(1), "{stderr}");
         let file = output.trim_start_matches("--force ");
@@ -252,6 +256,103 @@ fn a_full_disk_is_said_and_nothing_is_left_on_it() {
         assert!(used <= 4, "{used} KiB are used still: {stderr}");
     }
     assert!(fs::read(place.path("disk.raw")).unwrap() == before);
+}
+
+/// On a file system that can, and compared with what is written where it cannot.
+#[test]
+fn blocks_are_shared_with_the_image_where_the_file_system_can() {
+    if !["unshare", "qemu-img", "mkfs.btrfs"].into_iter().all(have) {
+        return;
+    }
+    let place = Place::new();
+    disks::make(&place.path("disk.raw"), Table::Esp, 40, 3);
+    // Data that begins and ends within a block, and the end of the disk.
+    let raw = fs::File::options()
+        .write(true)
+        .open(place.path("disk.raw"))
+        .unwrap();
+    raw.write_all_at(&[7; 70_001], (3 << 20) + 511).unwrap();
+    for (file, format, options) in IMAGES {
+        formats::convert(&place, &place.path("disk.raw"), file, format, options);
+    }
+    // The temporary directory may itself be on one; tmpfs is not.
+    fs::create_dir(place.path("memory")).unwrap();
+    fs::create_dir(place.path("room")).unwrap();
+    let names = IMAGES.map(|(file, _, _)| file).join(" ");
+    let mount = "mount -t tmpfs none memory && truncate -s 512M memory/disk && mkfs.btrfs -q memory/disk >/dev/null \
+        && mount -o loop memory/disk room";
+    let script = format!(
+        "\"$PROGRAM\" convert disk.raw memory/expected.vhd >/dev/null
+         cp memory/expected.vhd enlarged.vhd
+         truncate -s 64M enlarged.vhd
+         \"$PROGRAM\" convert --repair enlarged.vhd memory/repaired.vhd >/dev/null
+         cp --sparse=always disk.raw enlarged.vhd {names} room
+         sync -f room
+         df --output=used -B1 room | tail -n 1 >used-before
+         for image in disk.raw {names}; do
+             \"$PROGRAM\" -o json convert room/$image room/$image.out
+             cmp memory/expected.vhd room/$image.out
+         done
+         \"$PROGRAM\" -o json convert --repair room/enlarged.vhd room/repaired.vhd
+         cmp memory/repaired.vhd room/repaired.vhd
+         sync -f room
+         df --output=used -B1 room | tail -n 1 >used-after
+         # What is written into the image later stays there.
+         yes | head -c 40M >room/disk.raw
+         sync -f room
+         cmp memory/expected.vhd room/disk.raw.out
+         # From another file system there is nothing to share.
+         \"$PROGRAM\" -o json convert disk.raw room/apart.out
+         cmp memory/expected.vhd room/apart.out"
+    );
+    let Some(done) = on_a_mount(&place, mount, &script) else {
+        return;
+    };
+    let stderr = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{stderr}");
+    let mut all_written = 0;
+    let mut seen = Vec::new();
+    for shown in serde_json::Deserializer::from_slice(&done.stdout).into_iter() {
+        let shown: serde_json::Value = shown.unwrap();
+        let count = |name: &str| shown[name].as_u64().unwrap();
+        let (written, shared) = (count("bytes_written"), count("bytes_shared"));
+        assert_eq!(
+            written + shared + count("bytes_skipped"),
+            count("bytes_logical")
+        );
+        let file = shown["file"].as_str().unwrap();
+        let file = file.strip_prefix("room/").unwrap().to_owned();
+        match file.trim_end_matches(".out") {
+            // Each has a bitmap of a sector before it, so that one in eight begins with a block of the file.
+            "dynamic.vhd" => assert!(shared < written, "{shared} of {written}"),
+            // Packed, and elsewhere.
+            "zlib.qcow2" | "zstd.raw" | "apart" => {
+                assert_eq!(shared, 0, "{file}");
+                assert!(written > 12 << 20, "{file}: {written}");
+            }
+            // At the edges of the data, and the footer.
+            _ => {
+                assert!(shared > 12 << 20, "{file}: {shared}");
+                assert!(written < 128 << 10, "{file}: {written}");
+                assert!(
+                    stderr.contains("with the image, which take no room"),
+                    "{stderr}"
+                );
+            }
+        }
+        if file != "apart.out" {
+            all_written += written;
+        }
+        seen.push(file);
+    }
+    assert_eq!(seen.len(), IMAGES.len() + 3, "{seen:?}");
+    let used = |file| {
+        let text = fs::read_to_string(place.path(file)).unwrap();
+        text.trim().parse::<u64>().unwrap()
+    };
+    let grown = used("used-after") - used("used-before");
+    let most = all_written + (4 << 20);
+    assert!(grown < most, "{grown} bytes more are in use, of {most}");
 }
 
 #[test]

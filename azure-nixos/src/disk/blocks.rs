@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::ops::Range;
 
 use super::read_at::ReadAt;
-use super::source::check_range;
+use super::source::{Stored, check_range};
 use crate::{Error, ErrorKind, Result};
 
 /// Where a run of the disk lies.
@@ -112,6 +112,22 @@ pub(super) fn next_extent<B: Blocks>(blocks: &B, from: u64) -> Result<Option<Ran
         at = run.end;
     }
     Ok(None)
+}
+
+/// [`DiskSource::stored_at`](super::DiskSource::stored_at) of such a disk.
+pub(super) fn stored_at<B: Blocks>(blocks: &B, offset: u64) -> Result<Option<Stored<'_>>> {
+    let Some(file) = blocks.file().as_file().filter(|_| offset < blocks.size()) else {
+        return Ok(None);
+    };
+    let run = located(blocks, offset)?;
+    Ok(match run.place {
+        Place::At(start) => Some(Stored {
+            file,
+            offset: start,
+            end: run.end,
+        }),
+        Place::Zero | Place::Other(_) => None,
+    })
 }
 
 /// [`DiskSource::read_exact_at`](super::DiskSource::read_exact_at) of such a disk.

@@ -1,13 +1,14 @@
 //! From any disk image to a fixed VHD in a file: what an upload would write, on this machine.
 //!
 //! The file grows under a temporary name beside the target and takes its name when it is whole and
-//! on the disk. Only what is not zero is written, so the file is as sparse as its content allows. The
-//! checksum that the footer follows from is summed up from the parts as they pass: the source is read
-//! once.
+//! on the disk. Only what is not zero is written, so the file is as sparse as its content allows; and not
+//! even that where the file system lets the file share the blocks of the image. The checksum that the
+//! footer follows from is summed up from the parts as they pass: the source is read once.
 
 mod counts;
 mod output;
 mod part;
+mod share;
 
 use std::future::{Future, IntoFuture};
 use std::ops::Range;
@@ -19,8 +20,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use counts::Counts;
-use output::{BLOCK, Output};
+use output::{BLOCK, Output, nonzero_runs};
 use part::Part;
+use share::Sharing;
 
 use super::checksum::DiskChecksum;
 use super::limits::{padded_size, upload_size};
@@ -49,7 +51,9 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// The file is the disk, rounded up to a MiB and to 20 MiB at least, and a footer: byte for byte what
 /// [`VhdUploader`](crate::VhdUploader) would write. The same disk gives the same file, whatever
-/// holds it. Zeros become holes.
+/// holds it. Zeros become holes. On a file system where files can share blocks, such as Btrfs, XFS and ZFS, a
+/// file beside the image shares those that hold the disk as it is: they are not written, and take no room
+/// of their own until one of the two is changed.
 ///
 /// Await it, [`start`](Self::start) it for progress and cancellation, or [`run`](Self::run) it on a
 /// thread that may block.
@@ -85,6 +89,8 @@ pub struct Converted {
     pub bytes_logical: u64,
     /// What was written, the footer included.
     pub bytes_written: u64,
+    /// What lies in blocks that the file shares with the image: nothing was written for it.
+    pub bytes_shared: u64,
     /// What is a hole.
     pub bytes_skipped: u64,
     /// Time for everything.
@@ -156,6 +162,7 @@ impl Conversion {
         let padded = padded_size(size);
         let fingerprint = source.fingerprint()?;
         let part = Part::create(&self.target, self.overwrite)?;
+        let sharing = Sharing::find(source, &part)?;
         part.work(|output| output.set_len(upload_size(size)))?;
 
         let how = How {
@@ -177,7 +184,7 @@ impl Conversion {
                         let mut written = 0;
                         if !is_zero(bytes) {
                             sum.add(at, bytes);
-                            written = part.work(|output| output.write_nonzero(bytes, at))?;
+                            written = put(source, &part, &sharing, bytes, at)?;
                         }
                         counts.passed(written, bytes.len() as u64, at);
                         Ok(())
@@ -203,12 +210,13 @@ impl Conversion {
             return Err(Error::cancelled());
         }
         part.finish(self.overwrite)?;
-        let written = counts.written();
+        let (written, shared) = (counts.written(), sharing.bytes());
         Ok(Converted {
             path: self.target,
             bytes_logical: upload_size(size),
             bytes_written: written,
-            bytes_skipped: upload_size(size) - written,
+            bytes_shared: shared,
+            bytes_skipped: upload_size(size) - written - shared,
             elapsed: began.elapsed(),
         })
     }
@@ -222,6 +230,35 @@ impl IntoFuture for Conversion {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.start().join().await })
     }
+}
+
+/// Gives the target what is not zero of these bytes of the disk, which begin at a multiple of a block:
+/// blocks of the image where they can be shared, else the bytes. Returns how many were written.
+fn put<S: DiskSource + ?Sized>(
+    source: &S,
+    part: &Part,
+    sharing: &Sharing,
+    bytes: &[u8],
+    at: u64,
+) -> Result<u64> {
+    let mut written = 0;
+    let mut write = |range: Range<u64>| {
+        written += range.end - range.start;
+        // Both are within the bytes, whose length is a usize.
+        let within = (range.start - at) as usize..(range.end - at) as usize;
+        part.work(|output| output.write(&bytes[within], range.start))
+    };
+    for run in nonzero_runs(bytes) {
+        let mut rest = at + run.start as u64..at + run.end as u64;
+        while let Some(found) = sharing.next(source, rest.clone())? {
+            write(rest.start..found.range.start)?;
+            let reached = sharing.share(&part.output, &found);
+            write(reached..found.range.end)?;
+            rest.start = found.range.end;
+        }
+        write(rest)?;
+    }
+    Ok(written)
 }
 
 /// Reads what may be data in a range that begins at a multiple of a [`PART`], and shows it with its place on

@@ -6,6 +6,7 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
+use super::read_at::ReadAt as _;
+use super::source::Stored;
 use crate::{Error, ErrorKind, Result};
 
 /// A file or block device that holds a disk image.
@@ -203,6 +206,13 @@ impl ImageFile {
         Ok(())
     }
 
+    /// The bytes from `offset` to `end`, as those of a disk that begins with the file.
+    pub(super) fn stored(&self, offset: u64, end: u64) -> Option<Stored<'_>> {
+        let end = end.min(self.length);
+        let file = self.as_file().filter(|_| offset < end)?;
+        Some(Stored { file, offset, end })
+    }
+
     /// What the file is at this moment: path, size, modification time and inode. It differs from
     /// an earlier one when the file was written to or replaced since. A block device has no such
     /// times: for it only the path, size and device number count.
@@ -250,6 +260,12 @@ impl ImageFile {
             ),
         )
         .with_hint("let nothing write to the image meanwhile, and start again")
+    }
+}
+
+impl AsFd for ImageFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

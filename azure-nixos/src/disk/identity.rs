@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::digest;
 use super::pieces;
-use super::source::DiskSource;
+use super::source::{DiskSource, Stored};
 use super::watch::Watch;
 use crate::Result;
 
@@ -118,6 +118,10 @@ impl<S: DiskSource> DiskSource for Identified<S> {
 
     fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
         self.source.next_extent(from)
+    }
+
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        self.source.stored_at(offset)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {

@@ -12,7 +12,7 @@ use super::options::OpenOptions;
 #[cfg(feature = "qcow2")]
 use super::qcow2::{self, Qcow2};
 use super::raw::RawImage;
-use super::source::DiskSource;
+use super::source::{DiskSource, Stored};
 use super::stream::StreamImage;
 use super::vhd::{DynamicVhd, FixedVhd};
 use super::vhdx::Vhdx;
@@ -251,6 +251,10 @@ impl DiskSource for DiskImage {
 
     fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
         self.source().next_extent(from)
+    }
+
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        self.source().stored_at(offset)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::file::ImageFile;
 use super::limits::{FOOTER, SECTOR};
-use super::source::{DiskSource, check_range};
+use super::source::{DiskSource, Stored, check_range};
 use super::zero::is_zero;
 use crate::Result;
 
@@ -86,6 +86,18 @@ impl DiskSource for Mended {
         self.file.next_data(from, self.layout.size)
     }
 
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        let Layout { size, ref blank } = self.layout;
+        let end = if offset < blank.start {
+            blank.start
+        } else if offset < blank.end {
+            return Ok(None);
+        } else {
+            size
+        };
+        Ok(self.file.stored(offset, end))
+    }
+
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         check_range(self.layout.size, buffer.len(), offset)?;
         let end = offset + buffer.len() as u64;
@@ -100,5 +112,35 @@ impl DiskSource for Mended {
 
     fn fingerprint(&self) -> Result<String> {
         Ok(format!("{} mended", self.file.fingerprint()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_blank_does_not_lie_in_the_file() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        place.as_file().set_len(64 << 10).unwrap();
+        let stored = |blank: Range<u64>, size| {
+            let file = ImageFile::open(place.path()).unwrap();
+            let disk = Mended::new(file, Layout { size, blank });
+            let ends = [0, 4096, 4608, 60 << 10, 64 << 10].map(|at| {
+                let stored = disk.stored_at(at).unwrap()?;
+                assert_eq!(stored.offset, at);
+                Some(stored.end)
+            });
+            ends
+        };
+        let whole = Some(64 << 10);
+        assert_eq!(
+            stored(4096..4608, 70 << 10),
+            [Some(4096), None, whole, whole, None]
+        );
+        assert_eq!(
+            stored(0..0, 8192),
+            [Some(8192), Some(8192), Some(8192), None, None]
+        );
     }
 }

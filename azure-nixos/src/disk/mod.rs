@@ -95,7 +95,7 @@ pub use partition::{Partition, PartitionKind, PartitionScheme, PartitionTable, R
 pub use qcow2::Qcow2;
 pub use raw::RawImage;
 pub use read_at::ReadAt;
-pub use source::DiskSource;
+pub use source::{DiskSource, Stored};
 pub use vhd::{DynamicVhd, FixedVhd, upload_footer};
 pub use vhdx::Vhdx;
 pub use zero::is_zero;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::file::ImageFile;
 use super::finding::{Finding, FindingKind};
 use super::limits::SECTOR;
-use super::source::{DiskSource, check_range};
+use super::source::{DiskSource, Stored, check_range};
 use crate::Result;
 
 /// A raw disk image or a block device.
@@ -90,6 +90,10 @@ impl DiskSource for RawImage {
 
     fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
         self.file.next_data(from, self.size)
+    }
+
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        Ok(self.file.stored(offset, self.size))
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use super::file::ImageFile;
 use crate::{Error, ErrorKind, Result};
@@ -46,6 +47,12 @@ pub trait ReadAt: fmt::Debug + Send + Sync + 'static {
         Ok((from < end).then_some(from..end))
     }
 
+    /// The file that the bytes are in, each at its own offset; `None`, the default, where they are in
+    /// none. See [`DiskSource::stored_at`](super::DiskSource::stored_at).
+    fn as_file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// What tells that it has not changed since, see
     /// [`DiskSource::fingerprint`](super::DiskSource::fingerprint).
     ///
@@ -69,6 +76,11 @@ impl ReadAt for ImageFile {
 
     fn next_data(&self, from: u64, end: u64) -> Result<Option<Range<u64>>> {
         self.next_data(from, end)
+    }
+
+    fn as_file(&self) -> Option<BorrowedFd<'_>> {
+        // A device has no blocks of a file system.
+        (!self.is_block_device()).then(|| self.as_fd())
     }
 
     fn fingerprint(&self) -> Result<String> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::identity::content_identity;
@@ -69,6 +70,19 @@ pub trait DiskSource: fmt::Debug + Send + Sync + 'static {
     /// When the image cannot be read, is damaged, or the range is beyond its end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()>;
 
+    /// The file in which the content lies as it is from `offset` on, and how far it does. A
+    /// [`Conversion`](super::Conversion) lets its file share those blocks, where the file system can,
+    /// and writes nothing. `None`, the default, where it lies otherwise or that is not known.
+    ///
+    /// Whoever answers has a [`fingerprint`](Self::fingerprint) that changes when the file does.
+    ///
+    /// # Errors
+    /// As for [`next_extent`](Self::next_extent).
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        let _ = offset;
+        Ok(None)
+    }
+
     /// Whether it can only be read from the front to the back: a read before the end of the last one
     /// begins anew, and costs as much as all that lies before it. Whoever reads it does so in one
     /// thread then. By default it is not so.
@@ -111,6 +125,17 @@ pub trait DiskSource: fmt::Debug + Send + Sync + 'static {
     fn fingerprint(&self) -> Result<String>;
 }
 
+/// A stretch of a disk that lies in a file as it is, in one piece: see [`DiskSource::stored_at`].
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// The file.
+    pub file: BorrowedFd<'a>,
+    /// Where in the file the stretch begins, in bytes.
+    pub offset: u64,
+    /// Where on the disk it ends, in bytes. All of it is within the file.
+    pub end: u64,
+}
+
 macro_rules! delegate {
     ($pointer:ident) => {
         impl<S: DiskSource + ?Sized> DiskSource for $pointer<S> {
@@ -124,6 +149,10 @@ macro_rules! delegate {
 
             fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
                 (**self).read_exact_at(buffer, offset)
+            }
+
+            fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+                (**self).stored_at(offset)
             }
 
             fn is_sequential(&self) -> bool {

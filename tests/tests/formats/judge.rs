@@ -146,7 +146,25 @@ pub(crate) fn assert_same(ours: &dyn DiskSource, raw: &Path) {
                 right[off]
             );
         }
+        assert_stored(ours, at, &right);
         at += length as u64;
+    }
+}
+
+/// Checks that what is said to lie in a file as it is does.
+fn assert_stored(ours: &dyn DiskSource, offset: u64, disk: &[u8]) {
+    let mut at = 0;
+    while at < disk.len() {
+        let Some(stored) = ours.stored_at(offset + at as u64).unwrap() else {
+            return;
+        };
+        let end = disk.len().min((stored.end - offset) as usize);
+        assert!(end > at, "nothing is stored at {}", offset + at as u64);
+        let file = File::from(stored.file.try_clone_to_owned().unwrap());
+        let mut bytes = vec![0; end - at];
+        file.read_exact_at(&mut bytes, stored.offset).unwrap();
+        assert!(bytes == disk[at..end], "{stored:?}");
+        at = end;
     }
 }
 

@@ -62,6 +62,11 @@ impl Output {
         }
     }
 
+    /// The file itself.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
     }
@@ -71,35 +76,8 @@ impl Output {
         self.file.sync_all()
     }
 
-    /// Writes the runs of blocks that are not zero, and says how many bytes they are. `at` is a
-    /// multiple of a block. Where the bytes begin at one in memory too, long runs are written directly.
-    pub(super) fn write_nonzero(&self, bytes: &[u8], at: u64) -> io::Result<u64> {
-        let mut written = 0;
-        let mut write = |run: Range<usize>| {
-            written += run.len() as u64;
-            let offset = at + run.start as u64;
-            self.write(&bytes[run], offset)
-        };
-        let mut run = 0..0;
-        for (number, block) in bytes.chunks(BLOCK).enumerate() {
-            if is_zero(block) {
-                continue;
-            }
-            let start = number * BLOCK;
-            if run.end != start {
-                if !run.is_empty() {
-                    write(run)?;
-                }
-                run = start..start;
-            }
-            run.end = start + block.len();
-        }
-        if !run.is_empty() {
-            write(run)?;
-        }
-        Ok(written)
-    }
-
+    /// Writes the bytes at this place of the file: directly where they are many and begin at a multiple
+    /// of a block, in memory too.
     pub(super) fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let direct = self.direct.as_ref().filter(|_| {
             bytes.len() >= LONG
@@ -140,6 +118,21 @@ fn is_in_memory(file: &File) -> bool {
         reason = "a number of 32 bits, signed or not as the processor likes"
     )]
     rustix::fs::fstatfs(file).is_ok_and(|system| matches!(system.f_type as u64, TMPFS | RAMFS))
+}
+
+/// The runs of blocks that are not zero, in bytes that begin at a multiple of a block.
+pub(super) fn nonzero_runs(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let blocks = |from: usize| (from..bytes.len()).step_by(BLOCK);
+    let end = |start: usize| (start + BLOCK).min(bytes.len());
+    let zero = move |start: usize| is_zero(&bytes[start..end(start)]);
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = blocks(at).find(|block| !zero(*block))?;
+        at = blocks(start)
+            .find(|block| zero(*block))
+            .unwrap_or(bytes.len());
+        Some(start..at)
+    })
 }
 
 /// Memory that begins at a multiple of a block, for direct writes. It is made once, and stays as it was
@@ -185,7 +178,11 @@ mod tests {
         aligned(&mut buffer, content.len() + BLOCK);
         let bytes = &mut aligned(&mut buffer, content.len() + BLOCK)[from..][..content.len()];
         bytes.copy_from_slice(&content);
-        let written = output.write_nonzero(bytes, 0).unwrap();
+        let mut written = 0;
+        for run in nonzero_runs(bytes) {
+            written += run.len() as u64;
+            output.write(&bytes[run.clone()], run.start as u64).unwrap();
+        }
         output.sync().unwrap();
         written
     }
@@ -221,9 +218,9 @@ mod tests {
         let mut buffer = Vec::new();
         let bytes = aligned(&mut buffer, LONG);
         bytes.fill(7);
-        output.write_nonzero(bytes, 0).unwrap();
+        output.write(bytes, 0).unwrap();
         assert!(fs::read(&path).unwrap() == [7; LONG]);
-        output.write_nonzero(&bytes[..BLOCK], 0).unwrap();
+        output.write(&bytes[..BLOCK], 0).unwrap();
         assert!(fs::read(&path).unwrap() == [7; LONG]);
         assert!(fs::read(&cached).unwrap() == [7; BLOCK]);
     }

@@ -118,7 +118,7 @@ fn a_full_disk_is_named_and_nothing_is_left() {
     let mut part = Part::create(&target, false).unwrap();
     part.output = Output::new(full, None);
     let error = part
-        .work(|output| output.write_nonzero(&[1; BLOCK], 0))
+        .work(|output| output.write(&[1; BLOCK], 0))
         .unwrap_err();
     assert!(error.to_string().starts_with("cannot write"), "{error}");
     assert!(error.hint().unwrap().contains("no space left"), "{error:?}");

@@ -37,7 +37,7 @@ use super::blocks::{self, Blocks, Own, Place, Run};
 use super::fault::Fault;
 use super::file::ImageFile;
 use super::read_at::ReadAt;
-use super::source::DiskSource;
+use super::source::{DiskSource, Stored};
 use super::table::Pieces;
 use crate::Result;
 
@@ -272,6 +272,10 @@ impl<F: ReadAt> DiskSource for Qcow2<F> {
 
     fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
         blocks::next_extent(self, from)
+    }
+
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        blocks::stored_at(self, offset)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {

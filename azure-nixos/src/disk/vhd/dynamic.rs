@@ -27,7 +27,7 @@ use crate::disk::file::ImageFile;
 use crate::disk::finding::{Finding, FindingKind};
 use crate::disk::limits::SECTOR;
 use crate::disk::read_at::{ReadAt, array_at, be32, be64, fits};
-use crate::disk::source::DiskSource;
+use crate::disk::source::{DiskSource, Stored};
 use crate::disk::table::Pieces;
 use crate::{Error, Result};
 
@@ -344,6 +344,10 @@ impl<F: ReadAt> DiskSource for DynamicVhd<F> {
 
     fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
         blocks::next_extent(self, from)
+    }
+
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        blocks::stored_at(self, offset)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {

@@ -6,7 +6,7 @@ use super::footer::Footer;
 use crate::Result;
 use crate::disk::file::ImageFile;
 use crate::disk::limits::padded_size;
-use crate::disk::source::{DiskSource, check_range};
+use crate::disk::source::{DiskSource, Stored, check_range};
 
 /// A fixed VHD. Its content is the file without the footer.
 ///
@@ -44,6 +44,10 @@ impl DiskSource for FixedVhd {
 
     fn next_extent(&self, from: u64) -> Result<Option<Range<u64>>> {
         self.file.next_data(from, self.size)
+    }
+
+    fn stored_at(&self, offset: u64) -> Result<Option<Stored<'_>>> {
+        Ok(self.file.stored(offset, self.size))
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
