@@ -10,6 +10,7 @@ use crate::transfer::{Transfer, size};
 use azure_nixos::ByteSize;
 use azure_nixos::disk::OpenOptions;
 use azure_nixos::image::ImageSource;
+use azure_nixos::vm::LARGEST_SCALE_SET;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// NixOS images and machines on Azure.
@@ -512,8 +513,13 @@ pub(crate) struct Check {
     /// is then a warning]
     #[arg(short = 's', long, value_name = "SIZE")]
     pub(crate) vm_size: Option<String>,
-    /// How many machines
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many machines, as boot-vm takes it
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(LARGEST_SCALE_SET))
+    )]
     pub(crate) count: u32,
     /// They are to be a scale set, which takes other rights
     #[arg(long)]
@@ -731,6 +737,7 @@ mod tests {
             "check --no-azure -g g",
             "check --no-nix --image-size 1G",
             "check --count 0",
+            "check --count 1001 --scale-set",
             "check --image-size much",
             "emulator --port 1 env",
             "emulator env --shell tcsh",

@@ -185,6 +185,16 @@ pub(crate) async fn boot_vm(
     Ok(0)
 }
 
+/// Refuses what only a scale set can be.
+pub(super) fn fits(count: u32, scale_set: bool) -> Result<(), Failure> {
+    if scale_set || (1..=LARGEST_FLEET).contains(&count) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "--count {count} is for a scale set only (--scale-set); otherwise it is 1 to {LARGEST_FLEET}"
+    )))
+}
+
 /// Machines that are described by options. Standard input is read by now, once.
 #[derive(Clone, Debug)]
 pub(crate) struct Boot {
@@ -197,14 +207,8 @@ pub(crate) struct Boot {
 
 impl Boot {
     pub(crate) fn new(args: BootVm) -> Result<Self, Failure> {
-        if let Some(count) = args
-            .count
-            .filter(|count| !(1..=LARGEST_FLEET).contains(count))
-            && !args.scale_set
-        {
-            return Err(Failure::Usage(format!(
-                "--count {count} is for a scale set only (--scale-set); otherwise it is 1 to {LARGEST_FLEET}"
-            )));
+        if let Some(count) = args.count {
+            fits(count, args.scale_set)?;
         }
         Ok(Self {
             keys: keys(&args.login)?,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use azure_nixos::check::{CheckItem, CheckReport, Checkup, Outcome};
 use serde::Serialize;
 
+use super::boot_vm;
 use crate::args::{Check, Format, Global};
 use crate::connect::{self, Connection};
 use crate::output;
@@ -23,6 +24,7 @@ struct Shown<'a> {
 }
 
 pub(crate) async fn check(global: &Global, args: Check, console: &Console) -> Result<u8, Failure> {
+    boot_vm::fits(args.count, args.scale_set)?;
     let checkup = checkup(&args);
     let report = if args.no_azure {
         follow(checkup.without_azure().start(), console).await?

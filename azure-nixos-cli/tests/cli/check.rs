@@ -278,6 +278,22 @@ fn nix_is_looked_at_alone() {
 }
 
 #[test]
+fn more_machines_than_boot_vm_takes_are_a_mistake() {
+    let place = Place::new();
+    let check = ["--local", "check", "--no-nix", "--count"];
+    let done = place.run(&[&check[..], &["251"]].concat());
+    assert_eq!(done.code(), Some(2), "{done:#?}");
+    assert!(
+        done.stderr.contains("is for a scale set only"),
+        "{}",
+        done.stderr
+    );
+    let done = place.run(&[&check[..], &["251", "--scale-set", "-o", "json"]].concat());
+    assert_ne!(done.code(), Some(2), "{done:#?}");
+    assert!(done.json()["items"].is_array(), "{done:#?}");
+}
+
+#[test]
 fn the_real_nix_is_asked_too() {
     if !have("nix") {
         return;
