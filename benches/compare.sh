@@ -11,7 +11,8 @@ Uploads the same files with azure-nixos, AzCopy and Microsoft's SDK for Python t
 what arrived byte for byte, and prints two tables in Markdown: what each took, and the goals.
 
   fast    an ext4 of 8 GiB with holes and without, 2 GiB of noise, 1 TiB with 64 MiB of data
-  convert the same files but the last into a fixed VHD, beside qemu-img; also on a tmpfs
+  convert the same files but the last into a fixed VHD, beside qemu-img; also on a tmpfs and, as root, on a Btrfs of
+          its own, where files can share blocks
   qcow2   the first as qcow2, plain and with zlib, onto a disk, beside qemu-img and AzCopy one after the other
   inspect disks of up to 32 TiB: time and memory
   links   60 MiB/s with 20 ms, 1 % of connections reset, 5 % answered with 503
@@ -56,6 +57,10 @@ for part in "$@"; do
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# What is mounted here goes with it, however it ends.
+if [ "$(id -u)" = 0 ] && [ -z "${COMPARE_APART:-}" ]; then
+    COMPARE_APART=yes exec unshare --mount --propagation private benches/compare.sh -n "$rounds" -t "$limit" "${parts[@]}"
+fi
 # shellcheck source=tests/tools.sh
 . tests/tools.sh
 
@@ -75,6 +80,7 @@ free() { df --output=avail --block-size=1M -- "$1" | tail -n 1; }
 files=$(mktemp -d -t azure-nixos-compare-XXXXXX)
 state=
 memory=
+sharing=
 server=
 finish() {
     local status=$?
@@ -82,6 +88,7 @@ finish() {
         kill "$server" 2>/dev/null || true
         wait "$server" || true
     fi
+    [ -z "$sharing" ] || umount "$sharing" || true
     rm -rf "$files" "$state" "$memory"
     exit "$status"
 }
@@ -103,8 +110,8 @@ else
     for_files=$((for_files + for_state))
     mkdir "$state"
 fi
-wants_memory() { [ $# = 0 ] || [[ " $* " == *" convert "* ]]; }
-if wants_memory "${parts[@]}"; then
+converts() { [ $# = 0 ] || [[ " $* " == *" convert "* ]]; }
+if converts "${parts[@]}"; then
     for_memory=3072
     case $state in /dev/shm/*) for_memory=$((for_memory + for_state)) ;; esac
     if [ "$(free /dev/shm 2>/dev/null || echo 0)" -gt "$for_memory" ]; then
@@ -112,9 +119,21 @@ if wants_memory "${parts[@]}"; then
     else
         say "/dev/shm has less than $for_memory MiB free: nothing is converted on a tmpfs"
     fi
+    has mkfs.btrfs || install_packages btrfs-progs
 fi
 [ "$(free "$files")" -gt $((for_files + 1024)) ] ||
     die "$(dirname "$files") has $(free "$files") MiB free, and $((for_files + 1024)) MiB are needed (TMPDIR names another place)"
+
+if converts "${parts[@]}"; then
+    mkdir "$files/sharing"
+    truncate -s 8G "$files/sharing.img"
+    if [ -n "${COMPARE_APART:-}" ] && has mkfs.btrfs && mkfs.btrfs -q "$files/sharing.img" >&2 &&
+        mount -o loop "$files/sharing.img" "$files/sharing"; then
+        sharing="$files/sharing"
+    else
+        say "only root can mount a Btrfs: nothing is converted where blocks are shared"
+    fi
+fi
 
 say "building"
 cargo build --release --quiet --locked -p azure-nixos-cli
@@ -139,7 +158,7 @@ sas=$(az storage container generate-sas -n vhds --permissions rcwdl --expiry 209
     --connection-string "$connection" -o tsv)
 address=${endpoint#http://}
 
-export COMPARE_MEMORY=$memory
+export COMPARE_MEMORY=$memory COMPARE_SHARING=$sharing
 export COMPARE_STATE=$state COMPARE_BLOB=${address%%/*} COMPARE_SAS=$sas COMPARE_AZURE_NIXOS=$azure
 COMPARE_LINK=$(realpath "$target/release/examples/link")
 COMPARE_FLOOR=$(realpath "$target/release/examples/floor")

@@ -1,9 +1,10 @@
 """Conversions of a raw disk into a fixed VHD, beside qemu-img."""
 
 import os
+import subprocess
 
 from clients import US, Run, Running, target_length
-from files import difference
+from files import FULL, difference, warm
 
 # By itself qemu-img leaves what it wrote in the page cache; we wait for the disk. What is like ours is the
 # second. The third is the least that a copy into a file on this disk takes.
@@ -12,6 +13,9 @@ CLIENTS = [US, QEMU, QEMU_KEPT, COPY]
 WHERE = "into a VHD"
 # Where nobody has to wait for a disk, so that ours and qemu-img do the same.
 IN_MEMORY = "into a VHD on tmpfs"
+# Where two files can have the same blocks.
+SHARING = "into a VHD on Btrfs"
+ALL = [WHERE, IN_MEMORY, SHARING]
 
 HOW = ["-f", "raw", "-O", "vpc", "-o", "subformat=fixed,force_size=on"]
 
@@ -29,16 +33,25 @@ def command(client, path, target):
     raise AssertionError(client)
 
 
-def places(scratch):
-    """Where to convert to: what it is called, a directory, and who takes part."""
-    yield WHERE, scratch, CLIENTS
+def places(kind, path):
+    """Where to convert to: what it is called, the disk there, a directory, and who takes part."""
+    scratch = os.path.dirname(path)
+    yield WHERE, path, scratch, CLIENTS
     memory = os.environ.get("COMPARE_MEMORY")
     if memory:
-        yield IN_MEMORY, memory, [US, QEMU]
+        yield IN_MEMORY, path, memory, [US, QEMU]
+    sharing = os.environ.get("COMPARE_SHARING")
+    # The one without holes would need 8 GiB more, and shows nothing else.
+    if sharing and kind != FULL:
+        beside = os.path.join(sharing, "disk.raw")
+        subprocess.run(["cp", "--sparse=always", path, beside], check=True)
+        warm(beside)
+        yield SHARING, beside, sharing, CLIENTS
+        os.remove(beside)
 
 
-def measure(client, kind, path, place, scratch, limit):
-    where, directory, _ = place
+def measure(client, kind, place, scratch, limit):
+    where, path, directory, _ = place
     target = os.path.join(directory, "converted.vhd")
     # What others wrote before would be in its way.
     os.sync()

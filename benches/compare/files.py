@@ -21,10 +21,10 @@ SMALL = "64 MiB random"
 
 # Bytes of disk that each takes while it is there, and bytes that the server's copy takes at most.
 ROOM = {
-    # What it is converted into, or from, lies beside it.
-    SPARSE: (6 * GIB, 2 * GIB),
+    # What it is converted into, or from, lies beside it, and both once more where blocks are shared.
+    SPARSE: (9 * GIB, 2 * GIB),
     FULL: (11 * GIB, 2 * GIB),
-    DENSE: (4 * GIB, 2 * GIB),
+    DENSE: (9 * GIB, 2 * GIB),
     TEBIBYTE: (64 * MIB, 64 * MIB),
     HALF: (GIB // 2, GIB // 2),
     SMALL: (64 * MIB, 192 * MIB),
@@ -46,12 +46,17 @@ def make(kind, directory):
     sizes = {DENSE: 2 * GIB, HALF: GIB // 2, SMALL: 64 * MIB}
     if kind in sizes:
         noise(path, sizes[kind], [(0, sizes[kind])])
-    # What is written while a client is measured would be in its way.
+    warm(path)
+    return path
+
+
+def warm(path):
+    """Waits until a file is on the disk, since what is written while a client is measured would be in its way, and
+    reads it once."""
     os.sync()
     for offset, length in extents(path):
         for _ in read(path, offset, length):
             pass
-    return path
 
 
 def file_system(path, directory):

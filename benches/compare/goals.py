@@ -65,7 +65,7 @@ def rows(runs, kills):
         yield "2 GiB random, wall, against the raw floor", "≤ 1.25", f"{found[0]:.2f}", found[0] <= 1.25
     yield from of_formats(measured)
     yield from on_links(measured)
-    ours = [run for run in runs if run.client == US and run.link not in (convert.WHERE, convert.IN_MEMORY, large.WHERE)]
+    ours = [run for run in runs if run.client == US and run.link not in (*convert.ALL, large.WHERE)]
     if ours:
         most = max(ours, key=lambda run: run.memory)
         shown = f"{most.memory / MIB:.0f} MiB ({most.file}, {most.link})"
@@ -90,6 +90,8 @@ def of_formats(measured):
         (convert.WHERE, convert.QEMU),
         (convert.WHERE, convert.QEMU_KEPT),
         (convert.IN_MEMORY, convert.QEMU),
+        (convert.SHARING, convert.QEMU),
+        (convert.SHARING, convert.QEMU_KEPT),
     ):
         for file, number, least in ((SPARSE, "≥ 2× faster", 2), (FULL, "not slower", 1), (DENSE, "not slower", 1)):
             found = measured.ratio(file, where, client, wall)

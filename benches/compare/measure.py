@@ -110,9 +110,9 @@ class Measuring:
                 yield number, clients[(number + place) % len(clients)]
 
     def conversions(self, kind, path):
-        for place in convert.places(self.given.directory):
+        for place in convert.places(kind, path):
             for number, client in self.turns(place[-1]):
-                run = convert.measure(client, kind, path, place, self.given.directory, self.given.limit)
+                run = convert.measure(client, kind, place, self.given.directory, self.given.limit)
                 self.done(run, number)
 
     def from_qcow2(self, kind, path, link, clients):
