@@ -126,12 +126,11 @@ mod tests {
         let stored = |blank: Range<u64>, size| {
             let file = ImageFile::open(place.path()).unwrap();
             let disk = Mended::new(file, Layout { size, blank });
-            let ends = [0, 4096, 4608, 60 << 10, 64 << 10].map(|at| {
+            [0, 4096, 4608, 60 << 10, 64 << 10].map(|at| {
                 let stored = disk.stored_at(at).unwrap()?;
                 assert_eq!(stored.offset, at);
                 Some(stored.end)
-            });
-            ends
+            })
         };
         let whole = Some(64 << 10);
         assert_eq!(

@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 
 use futures::future::BoxFuture;
 
+use super::fit;
 use super::info::{MachineInfo, PowerState};
 use super::machines::{check_names, info};
 use super::patience::when_free;
@@ -31,8 +32,9 @@ pub(super) enum Action {
 /// is in the wanted state already is left alone, which the result says.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when there is no such machine; [`ErrorKind::Conflict`] when it cannot be
-/// changed in its state; [`ErrorKind::Quota`] when there is no room for what is asked.
+/// [`ErrorKind::NotFound`] when there is no such machine; [`ErrorKind::InvalidInput`] with others that would
+/// do when it cannot have the size; [`ErrorKind::Conflict`] when it cannot be changed in its state;
+/// [`ErrorKind::Quota`] when there is no room for what is asked.
 ///
 /// # Cancellation
 /// Dropping the future or cancelling the handle stops waiting. What was asked of Azure may be done
@@ -217,6 +219,8 @@ impl Change {
             self.notes.push(format!("{name} has this size already"));
             return Ok(());
         }
+        let fits = fit::check(&self.client, &self.machine, size);
+        Box::pin(self.work.interruptible(fits)).await?;
         let refusal = match self.set_size(size).await {
             Err(error) if needs_deallocation(&error) => error,
             other => return other,

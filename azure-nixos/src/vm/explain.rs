@@ -156,6 +156,7 @@ mod tests {
 
     fn needs(zone: Option<&str>) -> Needs {
         Needs {
+            whose: "the image",
             location: "westus2".parse().unwrap(),
             generation: Generation::V2,
             architecture: "x64".to_owned(),

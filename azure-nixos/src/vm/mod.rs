@@ -14,6 +14,7 @@ mod change;
 mod delete;
 mod explain;
 mod find;
+mod fit;
 mod identity;
 mod image;
 mod info;

@@ -15,6 +15,8 @@ const MOST_PROPOSED: usize = 5;
 /// What machines need of their size.
 #[derive(Clone, Debug)]
 pub(crate) struct Needs {
+    /// Who has the needs that cannot be changed, in a message: `the image`.
+    pub(crate) whose: &'static str,
     pub(crate) location: Location,
     pub(crate) generation: Generation,
     pub(crate) architecture: String,
@@ -114,14 +116,25 @@ impl Catalogue {
         Ok(size)
     }
 
+    /// As it will be when a machine has this size no more: a quota counts its processors whether or not it
+    /// is deallocated.
+    pub(crate) fn without(mut self, name: &str, spot: bool) -> Self {
+        if let Some(size) = VmSize::find(&self.sizes, name)
+            && let Some(cores) = size.cores().and_then(|cores| i64::try_from(cores).ok())
+        {
+            for usage in &mut self.usages {
+                if counted(size, spot).into_iter().any(|name| usage.is(name)) {
+                    usage.current_value = usage.current_value.saturating_sub(cores).max(0);
+                }
+            }
+        }
+        self
+    }
+
     /// What the quota is short of, in a sentence.
     pub(crate) fn lacking(&self, size: &VmSize, needs: &Needs) -> Option<String> {
         let cores = size.cores()?.saturating_mul(needs.count);
-        let counted: &[&str] = if needs.spot {
-            &[SPOT_CORES]
-        } else {
-            &[ALL_CORES, &size.family]
-        };
+        let counted = counted(size, needs.spot);
         let short: Vec<String> = counted
             .iter()
             .filter_map(|name| self.usages.iter().find(|usage| usage.is(name)))
@@ -209,6 +222,15 @@ impl Catalogue {
     }
 }
 
+/// The usages that count the processors of a machine.
+fn counted(size: &VmSize, spot: bool) -> Vec<&str> {
+    if spot {
+        vec![SPOT_CORES]
+    } else {
+        vec![ALL_CORES, &size.family]
+    }
+}
+
 /// In thousandths of a GiB: some sizes have half a one.
 fn memory(size: &VmSize) -> u64 {
     let gb = size
@@ -259,8 +281,8 @@ fn misfits(size: &VmSize, needs: &Needs) -> Vec<String> {
             Generation::V2 => Generation::V1,
         };
         why.push(format!(
-            "it boots {other} alone, and the image is of generation {}",
-            needs.generation
+            "it boots {other} alone, and {} is of generation {}",
+            needs.whose, needs.generation
         ));
     }
     if !size
@@ -268,8 +290,9 @@ fn misfits(size: &VmSize, needs: &Needs) -> Vec<String> {
         .eq_ignore_ascii_case(&needs.architecture)
     {
         why.push(format!(
-            "its processors are {}, and the image is for {}",
+            "its processors are {}, and {} is for {}",
             size.architecture(),
+            needs.whose,
             needs.architecture
         ));
     }
@@ -282,8 +305,9 @@ fn misfits(size: &VmSize, needs: &Needs) -> Vec<String> {
     });
     if !common {
         why.push(format!(
-            "its disks are attached by {}, and the image is for {}",
+            "its disks are attached by {}, and {} is for {}",
             controllers.join(" or "),
+            needs.whose,
             needs.controllers.join(" or ")
         ));
     }
@@ -359,6 +383,7 @@ mod tests {
 
     fn needs() -> Needs {
         Needs {
+            whose: "the image",
             location: "westus2".parse().unwrap(),
             generation: Generation::V2,
             architecture: "x64".to_owned(),
@@ -487,6 +512,15 @@ mod tests {
             error.hint().unwrap().contains("Small (1 vCPU, 8 GB)"),
             "{error:?}"
         );
+        // A machine that is there already gives back what it has.
+        let resized = |from: &str| {
+            catalogue
+                .clone()
+                .without(from, false)
+                .check("Large", &needs())
+                .is_ok()
+        };
+        assert!(resized("Small") && resized("large") && !resized("Medium"));
         let mut many = needs();
         many.count = 4;
         let error = catalogue.check("Small", &many).unwrap_err();

@@ -360,6 +360,7 @@ impl Spec {
         let known = catalogue.and_then(|catalogue| catalogue.find(&machine.size));
         let trusted_launch = machine.trusted_launch(origin, known.map(sizes::trusted_launch))?;
         let needs = Needs {
+            whose: "the image",
             location: location.clone(),
             generation: origin.generation,
             architecture: origin.architecture.clone(),

@@ -321,6 +321,84 @@ async fn a_size_that_is_not_where_the_machine_is_deallocates_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_the_machine_cannot_have_is_refused_while_it_runs() {
+    let place = Place::with(|builder| {
+        builder
+            .quota("standardBSFamily", 3)
+            .quota("standardDSv3Family", 3)
+    })
+    .await;
+    place.boot("vms", "web-1").await;
+    let machine = place.machine("web-1");
+    for (size, kind, said, hint) in [
+        (
+            "Standard_D2ps_v5",
+            ErrorKind::InvalidInput,
+            "its processors are Arm64, and its disk is for x64",
+            "Standard_D2s_v5 (2 vCPUs, 8 GB)",
+        ),
+        (
+            "Standard_A1_v2",
+            ErrorKind::InvalidInput,
+            "it boots V1 alone, and its disk is of generation V2",
+            "these would do: ",
+        ),
+        (
+            "Standard_D2s_v6",
+            ErrorKind::InvalidInput,
+            "its disks are attached by NVMe, and its disk is for SCSI",
+            "these would do: ",
+        ),
+        (
+            "Standard_B2z",
+            ErrorKind::InvalidInput,
+            "there is no size Standard_B2z in westus2",
+            "did you mean Standard_B2",
+        ),
+        (
+            "Standard_D4s_v3",
+            ErrorKind::Quota,
+            "in use are 0 of 3 (standardDSv3Family)",
+            "these would do: ",
+        ),
+    ] {
+        let asked = place.requests();
+        let error = machine.resize(size).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(said), "{said}: {error}");
+        assert!(error.hint().unwrap().contains(hint), "{hint}: {error:?}");
+        let requests = place.since(asked);
+        assert!(
+            requests.iter().all(|request| request.starts_with("GET")),
+            "{requests:?}"
+        );
+    }
+    let now = machine.info().await.unwrap();
+    assert_eq!(now.power_state, PowerState::Running);
+    // What the machine has already does not count twice.
+    for size in [SIZE, "Standard_B2ms"] {
+        let resized = machine.resize(size).await.unwrap();
+        assert_eq!(resized.machine.size, size);
+    }
+    // Where this login may not look, Azure says it.
+    for unseen in ["/skus", "/disks/"] {
+        place.fault(arm("GET", unseen).respond(403, "AuthorizationFailed"));
+        let asked = place.requests();
+        let error = machine.resize("Standard_D2ps_v5").await.unwrap_err();
+        assert!(
+            error.to_string().contains("Cannot resize a VM"),
+            "{unseen}: {error}"
+        );
+        let requests = place.since(asked);
+        assert!(
+            requests.iter().any(|request| request.starts_with("PATCH")),
+            "{requests:?}"
+        );
+        place.local.emulator.faults().clear();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_of_others_is_shown_too() {
     let place = Place::new().await;
     let booted = place.boot("vms", "web-1").await;

@@ -42,6 +42,10 @@ pub(crate) struct Properties {
     pub(crate) storage_profile: Storage,
     pub(crate) os_profile: Option<Os>,
     #[serde(deserialize_with = "super::super::null_is_default")]
+    pub(crate) security_profile: Security,
+    /// `Regular`, `Spot`, and `Low` of former times.
+    pub(crate) priority: Option<String>,
+    #[serde(deserialize_with = "super::super::null_is_default")]
     pub(crate) network_profile: Network,
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub(crate) diagnostics_profile: Diagnostics,
@@ -63,6 +67,15 @@ pub(crate) struct Storage {
     pub(crate) os_disk: Option<VmDisk>,
     #[serde(deserialize_with = "super::super::null_is_default")]
     pub(crate) data_disks: Vec<VmDisk>,
+    /// `SCSI` or `NVMe`.
+    pub(crate) disk_controller_type: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Security {
+    /// `Standard`, `TrustedLaunch`, or one of several confidential ones.
+    pub(crate) security_type: Option<String>,
 }
 
 /// Another resource, by its id.
