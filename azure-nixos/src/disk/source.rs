@@ -126,6 +126,35 @@ pub trait DiskSource: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A stretch of a disk that lies in a file as it is, in one piece: see [`DiskSource::stored_at`].
+///
+/// ```
+/// use std::fs::File;
+/// use std::os::fd::AsFd as _;
+/// use azure_nixos::disk::Stored;
+///
+/// /// A disk behind a header of 1 MiB.
+/// struct Behind {
+///     file: File,
+///     size: u64,
+/// }
+///
+/// impl Behind {
+///     /// What its `DiskSource::stored_at` answers.
+///     fn stored_at(&self, offset: u64) -> Option<Stored<'_>> {
+///         (offset < self.size).then(|| Stored {
+///             file: self.file.as_fd(),
+///             offset: (1 << 20) + offset,
+///             end: self.size,
+///         })
+///     }
+/// }
+///
+/// let disk = Behind { file: File::open("/dev/null")?, size: 64 << 20 };
+/// let stored = disk.stored_at(4096).unwrap();
+/// assert_eq!((stored.offset, stored.end), ((1 << 20) + 4096, 64 << 20));
+/// assert!(disk.stored_at(64 << 20).is_none());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
     /// The file.
