@@ -57,8 +57,8 @@ async fn change(
     let result = async {
         let machine = connection.machine(&vm).await?;
         follow_saying(how(&machine).start(), console, STOPPED).await
-    };
-    let result = result.await;
+    }
+    .await;
     connection.close().await;
     let changed = result?;
     for note in &changed.notes {

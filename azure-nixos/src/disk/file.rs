@@ -14,7 +14,6 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::read_at::ReadAt as _;
 use super::source::Stored;
 use crate::{Error, ErrorKind, Result};
 
@@ -206,6 +205,11 @@ impl ImageFile {
         Ok(())
     }
 
+    /// The file itself; a device has no blocks of a file system.
+    pub(super) fn as_file(&self) -> Option<BorrowedFd<'_>> {
+        (!self.block_device).then(|| self.file.as_fd())
+    }
+
     /// The bytes from `offset` to `end`, as those of a disk that begins with the file.
     pub(super) fn stored(&self, offset: u64, end: u64) -> Option<Stored<'_>> {
         let end = end.min(self.length);
@@ -260,12 +264,6 @@ impl ImageFile {
             ),
         )
         .with_hint("let nothing write to the image meanwhile, and start again")
-    }
-}
-
-impl AsFd for ImageFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use super::file::ImageFile;
 use crate::{Error, ErrorKind, Result};
@@ -79,8 +79,7 @@ impl ReadAt for ImageFile {
     }
 
     fn as_file(&self) -> Option<BorrowedFd<'_>> {
-        // A device has no blocks of a file system.
-        (!self.is_block_device()).then(|| self.as_fd())
+        self.as_file()
     }
 
     fn fingerprint(&self) -> Result<String> {

@@ -6,10 +6,10 @@ use futures::future::BoxFuture;
 
 use super::fit;
 use super::info::{MachineInfo, PowerState};
-use super::machines::{check_names, info};
+use super::machines::{check_names, described, existing, info};
 use super::patience::when_free;
 use crate::arm::Client;
-use crate::arm::compute::PowerAction;
+use crate::arm::compute::{Existing, PowerAction};
 use crate::azure::Azure;
 use crate::handle::{Handle, Work};
 use crate::progress::Phase;
@@ -84,9 +84,14 @@ impl MachineChange {
         }
         let client = Client::new(&self.azure)?;
         work.progress.phase(Phase::Checking, self.name.clone());
-        let found = work.interruptible(info(&client, &self.group, &self.name));
+        let found = async {
+            let existing = existing(&client, &self.group, &self.name).await?;
+            Ok((described(&client, &existing).await?, existing))
+        };
+        let (machine, existing) = work.interruptible(found).await?;
         let mut change = Change {
-            machine: found.await?,
+            machine,
+            existing,
             client,
             work,
             notes: Vec::new(),
@@ -97,6 +102,7 @@ impl MachineChange {
             work,
             machine,
             notes,
+            ..
         } = change;
         work.progress.phase(Phase::Waiting, machine.name.clone());
         let (group, name) = (&machine.resource_group, &machine.name);
@@ -119,6 +125,8 @@ struct Change {
     client: Client,
     work: Work,
     machine: MachineInfo,
+    /// The same machine in Azure's words.
+    existing: Existing,
     notes: Vec<String>,
 }
 
@@ -219,7 +227,7 @@ impl Change {
             self.notes.push(format!("{name} has this size already"));
             return Ok(());
         }
-        let fits = fit::check(&self.client, &self.machine, size);
+        let fits = fit::check(&self.client, &self.machine, &self.existing, size);
         Box::pin(self.work.interruptible(fits)).await?;
         let refusal = match self.set_size(size).await {
             Err(error) if needs_deallocation(&error) => error,
@@ -268,6 +276,7 @@ impl Change {
             client: self.client.clone(),
             work,
             machine: self.machine.clone(),
+            existing: self.existing.clone(),
             notes: Vec::new(),
         };
         match again.power(PowerAction::Start).await {

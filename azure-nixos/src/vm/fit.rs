@@ -4,29 +4,30 @@
 //! that: a machine would be off for a while, and on again as it was.
 
 use super::info::MachineInfo;
-use super::sizes::{Catalogue, Needs};
+use super::origin::{Security, controllers, security_of};
+use super::sizes::{Catalogue, Needs, is_premium};
 use crate::arm::Client;
 use crate::arm::compute::{Disk, Existing, VmSize};
 use crate::{ErrorKind, Result};
-
-/// What disks are attached by where nothing is said.
-const SCSI: &str = "SCSI";
 
 /// Refuses a size that the machine cannot have. What this login may not look at is left to Azure.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] with the sizes that would do, or [`ErrorKind::Quota`] with what is used.
-pub(super) async fn check(client: &Client, machine: &MachineInfo, size: &str) -> Result<()> {
-    let (group, name) = (&machine.resource_group, &machine.name);
-    let (catalogue, existing, disk) = futures::try_join!(
+pub(super) async fn check(
+    client: &Client,
+    machine: &MachineInfo,
+    existing: &Existing,
+    size: &str,
+) -> Result<()> {
+    let (catalogue, disk) = futures::try_join!(
         Catalogue::read(client, &machine.location),
-        client.machine(group, name),
         os_disk(client, machine),
     )?;
-    let (Some(catalogue), Some(existing), Some(disk)) = (catalogue, existing, disk) else {
+    let (Some(catalogue), Some(disk)) = (catalogue, disk) else {
         return Ok(());
     };
-    let Some(needs) = needs(machine, &existing, &disk, catalogue.find(&machine.size)) else {
+    let Some(needs) = needs(machine, existing, &disk, catalogue.find(&machine.size)) else {
         return Ok(());
     };
     catalogue
@@ -62,30 +63,22 @@ fn needs(
     current: Option<&VmSize>,
 ) -> Option<Needs> {
     let own = &existing.properties;
-    let is = |text: &Option<String>, what: &str| {
-        text.as_ref()
-            .is_some_and(|text| text.eq_ignore_ascii_case(what))
-    };
-    let security = &own.security_profile.security_type;
-    let trusted_launch = is(security, "TrustedLaunch");
-    if security.is_some() && !trusted_launch && !is(security, "Standard") {
-        return None;
-    }
-    let controller = own.storage_profile.disk_controller_type.as_deref();
-    let sku = disk.sku.as_ref().map(|sku| sku.name.to_ascii_lowercase());
+    let security = security_of(own.security_profile.security_type.as_deref())?;
+    let priority = own.priority.as_deref().unwrap_or_default();
+    let is_spot = |word: &str| priority.eq_ignore_ascii_case(word);
     Some(Needs {
         whose: "its disk",
         location: machine.location.clone(),
         generation: disk.properties.hyper_v_generation?,
         // It runs on what it runs on, whatever is written on its disk.
         architecture: current?.architecture().to_owned(),
-        controllers: vec![controller.unwrap_or(SCSI).to_owned()],
+        controllers: controllers(own.storage_profile.disk_controller_type.as_deref()),
         zone: machine.zone.clone(),
-        spot: is(&own.priority, "Spot") || is(&own.priority, "Low"),
+        spot: ["Spot", "Low"].into_iter().any(is_spot),
         accelerated: false,
         data_disks: own.storage_profile.data_disks.len(),
-        premium: sku.is_some_and(|sku| sku.starts_with("premium")),
-        trusted_launch,
+        premium: disk.sku.as_ref().is_some_and(|sku| is_premium(&sku.name)),
+        trusted_launch: security == Security::TrustedLaunch,
         count: 1,
     })
 }

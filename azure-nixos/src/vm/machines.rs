@@ -247,8 +247,14 @@ pub(super) async fn existing(client: &Client, group: &str, name: &str) -> Result
 /// A machine that has to exist, with its addresses.
 pub(super) async fn info(client: &Client, group: &str, name: &str) -> Result<MachineInfo> {
     let machine = existing(client, group, name).await?;
-    let addresses = Addresses::of_one(client, &machine).await?;
-    MachineInfo::new(&machine, &addresses)
+    // Its future is large, and in those of whoever asks.
+    Box::pin(described(client, &machine)).await
+}
+
+/// What a machine is like, with its addresses.
+pub(super) async fn described(client: &Client, machine: &Existing) -> Result<MachineInfo> {
+    let addresses = Addresses::of_one(client, machine).await?;
+    MachineInfo::new(machine, &addresses)
 }
 
 /// That there is no such machine, and which there are.

@@ -372,13 +372,8 @@ fn of_disk(disk: Disk) -> Result<Origin> {
     }
     let security = properties
         .security_profile
-        .and_then(|profile| profile.security_type)
-        .unwrap_or_default();
-    let security = if security.is_empty() || security.eq_ignore_ascii_case("Standard") {
-        Security::Standard
-    } else if security.eq_ignore_ascii_case("TrustedLaunch") {
-        Security::TrustedLaunch
-    } else {
+        .and_then(|profile| profile.security_type);
+    let Some(security) = security_of(security.as_deref()) else {
         return Err(refused(
             &id,
             "it is of a confidential machine",
@@ -411,8 +406,20 @@ fn check_linux(id: &ResourceId, os_type: &str) -> Result<()> {
     Ok(())
 }
 
+/// The security type of a disk or a machine; `None` for the confidential ones.
+pub(super) fn security_of(text: Option<&str>) -> Option<Security> {
+    let text = text.unwrap_or_default();
+    if text.is_empty() || text.eq_ignore_ascii_case("Standard") {
+        Some(Security::Standard)
+    } else if text.eq_ignore_ascii_case("TrustedLaunch") {
+        Some(Security::TrustedLaunch)
+    } else {
+        None
+    }
+}
+
 /// `SCSI, NVMe`; who says nothing has the first.
-fn controllers(listed: Option<&str>) -> Vec<String> {
+pub(super) fn controllers(listed: Option<&str>) -> Vec<String> {
     let found: Vec<String> = listed
         .unwrap_or_default()
         .split(',')

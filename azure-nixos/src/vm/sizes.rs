@@ -260,6 +260,11 @@ pub(crate) fn controller(size: &VmSize, supported: &[String]) -> Option<&'static
     (!both("SCSI") && both("NVMe")).then_some("NVMe")
 }
 
+/// Whether disks of this kind need a size that takes them.
+pub(crate) fn is_premium(sku: &str) -> bool {
+    sku.to_ascii_lowercase().starts_with("premium")
+}
+
 /// Whether a size can boot with trusted launch. The capability is the other way round.
 pub(crate) fn trusted_launch(size: &VmSize) -> bool {
     size.boots(Generation::V2) && size.flag("TrustedLaunchDisabled") != Some(true)

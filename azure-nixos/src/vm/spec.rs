@@ -371,8 +371,8 @@ impl Spec {
             data_disks: machine.data_disks.len() + origin.luns.len(),
             premium: machine
                 .os_disk_sku
-                .as_ref()
-                .is_some_and(|sku| sku.to_ascii_lowercase().starts_with("premium")),
+                .as_deref()
+                .is_some_and(sizes::is_premium),
             trusted_launch,
             count: match self.shape {
                 Shape::One => 1,
